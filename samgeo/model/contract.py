@@ -1,0 +1,93 @@
+"""What every promptable model can do: the one contract that pipeline, session and caches rely on.
+
+Nothing here imports torch. The networks of this package fulfil the contract in `predict.py`; the test doubles fulfil it
+with NumPy alone; `tests/contract_suite.py` holds both to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, overload, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samgeo.pixels import Mask, PixelPrompts
+
+
+@runtime_checkable
+class Embedding(Protocol):
+    """What the image encoder made of one image: everything that `decode` needs."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of the image that was encoded, in pixels."""
+        ...
+
+    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
+        """Named NumPy arrays: what a cache stores. Decoding sees the values as stored, whether cached or not."""
+        ...
+
+
+@runtime_checkable
+class DecodedMasks(Protocol):
+    """The masks that a decoder proposes for N prompted objects, M for each."""
+
+    @property
+    def logits(self) -> NDArray[np.float32]:
+        """(N, M, h, w) at the decoder's resolution; above 0 is object. What a mask prompt takes back."""
+        ...
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """(N, M) IoU with the true object that the model expects."""
+        ...
+
+    def __getitem__(self, keep: NDArray[np.bool_]) -> DecodedMasks:
+        """The masks where `keep` (N, M) is True, as N' objects of one mask each, in row-major order."""
+        ...
+
+    def to_masks(self) -> list[list[Mask]]:
+        """N lists of M full-size masks, in the pixels of the encoded image, with score and stability."""
+        ...
+
+
+@runtime_checkable
+class PromptableModel(Protocol):
+    """A Segment Anything model: encode an image once, decode prompts many times."""
+
+    @property
+    def name(self) -> str:
+        """Name of a known model, or of the file that it was loaded from."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the weights; part of the key under which embeddings are cached."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """"exact" (32 bit throughout) or what "auto" chose, for example "bf16"."""
+        ...
+
+    @property
+    def tile_px(self) -> int:
+        """Side of the read window that the model was made for."""
+        ...
+
+    @overload
+    def encode(self, image: NDArray[np.uint8]) -> Embedding: ...
+    @overload
+    def encode(self, image: Sequence[NDArray[np.uint8]]) -> list[Embedding]: ...
+    def encode(self, image: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Embedding | list[Embedding]:
+        """Encode one (H, W, 3) uint8 RGB image, or a list of images to a list of embeddings."""
+        ...
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]], shape: tuple[int, int]) -> Embedding:
+        """The embedding whose `arrays()` these are; `shape` is the (H, W) of its image."""
+        ...
+
+    def decode(self, embedding: Embedding, prompts: PixelPrompts, *, multimask: bool = True) -> DecodedMasks:
+        """Masks for each prompted object: M = 3 with `multimask` (ambiguity-aware), else M = 1."""
+        ...
