@@ -1,0 +1,71 @@
+# make demo     see it work: environment, installation, a scene, a GeoPackage and a picture
+# make test     the whole suite             make lint    format, style, types, layers
+# make sweep    the suite with 20 times the property examples
+# make venv     only the environment        make clean   remove environment, caches and demo output
+#
+# PYTHON       which interpreter builds the environment (3.11, 3.12 or 3.13)
+# VENV         where the environment lies
+# TORCH_INDEX  where torch comes from, if not from pip's own index; for example
+#              make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
+	$$python -c '$(SUPPORTED)' 2>/dev/null && { echo $$python; break; }; done)
+VENV ?= .venv
+TORCH_INDEX ?=
+DEMO ?= demo
+TESTS ?= tests
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+GROUND := pyproject.toml constraints.txt Makefile
+
+.PHONY: help venv dev demo test lint sweep clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+venv: $(VENV)/.installed
+dev: $(VENV)/.installed-dev
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Fix: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13. Fix: make PYTHON=..." >&2; exit 1; }
+	@echo "Making the environment $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv $(VENV) || { echo "Fix on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed: $(GROUND) | $(BIN)/python
+	@echo "Installing samgeo into $(VENV) (torch is large; this happens once) ..."
+	@$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch)
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing what tests and checks need ..."
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+demo: venv
+	@$(BIN)/samgeo demo $(DEMO)
+
+# One thread a worker: the workers share the processors already.
+test: dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
+
+sweep: dev
+	@OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=sweep $(BIN)/python -m pytest -n $(WORKERS) --timeout 3600 $(TESTS)
+
+lint: dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
