@@ -1,0 +1,212 @@
+"""Run many jobs with few in flight: here and now, or on any `concurrent.futures.Executor`.
+
+A job is any value whose `str()` says what it is about, for a tile its window. Running a job twice must be harmless:
+jobs that fail are tried again, and those that were in flight when a worker process died are too.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from samgeo.errors import PartialResultError, RasterError, SamgeoError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+GIVE_UP_AFTER = 20
+"""So many jobs may fail for good before the others are not tried any more: then it is not about single tiles."""
+
+
+def run_jobs(
+    function: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    *,
+    executor: Executor | Callable[[], Executor] | None = None,
+    in_flight: int = 4,
+    retries: int = 2,
+) -> Iterator[tuple[Job, Result]]:
+    """Yield each job with its result, as they are done; `jobs` is consumed no faster than they are.
+
+    executor: None runs each job in the caller's thread. A function that makes executors is called again when a worker
+        process dies; it and the executor that it makes are closed here. An executor is left open.
+    in_flight: how many jobs an executor holds at once; it bounds the memory that waiting results take.
+    retries: how often a job that raises is tried again. Errors that would be the same for every job (all of
+        `SamgeoError` but those of reading) are not retried: they end the run at once.
+
+    Raises PartialResultError after the last job if some failed for good; it names each with its error.
+    """
+    ledger: _Ledger[Job] = _Ledger(retries=retries)
+    if executor is None:
+        yield from _run_here(function, jobs, ledger)
+    else:
+        flight: _Flight[Job, Result] = _Flight(function=function, executor=executor, ledger=ledger)
+        try:
+            yield from flight.run(iter(jobs), in_flight)
+        finally:
+            flight.close()
+    ledger.settle()
+
+
+def process_pool(workers: int) -> ProcessPoolExecutor:
+    """A pool of spawned processes that share the cores between them, ignore Ctrl-C and end when their parent does."""
+    return ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(workers,)
+    )
+
+
+def _start_worker(workers: int) -> None:
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@dataclass
+class _Attempt(Generic[Job]):
+    job: Job
+    number: int = 1
+    suspect: bool = False
+    """It was in flight when a worker died. It then runs alone, so that the next death has one culprit."""
+
+
+@dataclass
+class _Ledger(Generic[Job]):
+    """Which jobs failed for good, and which may try again."""
+
+    retries: int
+    failed: list[tuple[Job, BaseException]] = field(default_factory=list)
+
+    def may_retry(self, attempt: _Attempt[Job], error: BaseException) -> bool:
+        """Note a failure; True if the job should run again. An error that is not about this job is raised."""
+        if isinstance(error, SamgeoError) and not isinstance(error, RasterError):
+            raise error
+        if not isinstance(error, Exception):
+            raise error
+        attempt.number += 1
+        if attempt.number <= self.retries + 1 and not isinstance(error, MemoryError):
+            return True
+        self.failed.append((attempt.job, error))
+        if len(self.failed) >= GIVE_UP_AFTER:
+            self.settle()
+        return False
+
+    def settle(self) -> None:
+        """Raise if a job failed for good."""
+        if not self.failed:
+            return
+        lines = [f"  {job}: {type(error).__name__}: {error}" for job, error in self.failed]
+        summary = f"{len(lines)} {'job' if len(lines) == 1 else 'jobs'} failed for good:"
+        raise PartialResultError("\n".join([summary, *lines])) from self.failed[0][1]
+
+
+def _run_here(
+    function: Callable[[Job], Result], jobs: Iterable[Job], ledger: _Ledger[Job]
+) -> Iterator[tuple[Job, Result]]:
+    for job in jobs:
+        attempt = _Attempt(job)
+        while True:
+            try:
+                result = function(job)
+            except Exception as error:  # noqa: BLE001  a job may fail in any way
+                if ledger.may_retry(attempt, error):
+                    continue
+                break
+            yield job, result
+            break
+
+
+class _Flight(Generic[Job, Result]):
+    """Jobs on their way through an executor, and the executor where it is ours."""
+
+    def __init__(
+        self,
+        *,
+        function: Callable[[Job], Result],
+        executor: Executor | Callable[[], Executor],
+        ledger: _Ledger[Job],
+    ) -> None:
+        self._function = function
+        self._make = None if isinstance(executor, Executor) else executor
+        self._executor = executor if isinstance(executor, Executor) else executor()
+        self._ledger = ledger
+        self._flying: dict[Future[Result], _Attempt[Job]] = {}
+        self._again: deque[_Attempt[Job]] = deque()
+
+    def run(self, jobs: Iterator[Job], in_flight: int) -> Iterator[tuple[Job, Result]]:
+        while self._fill(jobs, in_flight):
+            done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
+            for future in done:
+                if future not in self._flying:
+                    continue  # grounded together with a broken executor
+                error = future.exception()
+                if isinstance(error, BrokenExecutor):
+                    self._replace(error)
+                    continue
+                attempt = self._flying.pop(future)
+                if error is None:
+                    yield attempt.job, future.result()
+                elif self._ledger.may_retry(attempt, error):
+                    self._again.append(attempt)
+
+    def close(self) -> None:
+        for future in self._flying:
+            future.cancel()
+        if self._make is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _fill(self, jobs: Iterator[Job], in_flight: int) -> bool:
+        """Submit until enough are in flight; False when nothing is left to wait for."""
+        while len(self._flying) < in_flight:
+            if any(attempt.suspect for attempt in self._flying.values()):
+                break
+            attempt = self._next(jobs)
+            if attempt is None:
+                break
+            if attempt.suspect and self._flying:
+                self._again.appendleft(attempt)
+                break
+            try:
+                self._flying[self._executor.submit(self._function, attempt.job)] = attempt
+            except BrokenExecutor as error:
+                self._again.appendleft(attempt)
+                self._replace(error)
+        return bool(self._flying)
+
+    def _next(self, jobs: Iterator[Job]) -> _Attempt[Job] | None:
+        if self._again:
+            return self._again.popleft()
+        try:
+            return _Attempt(next(jobs))
+        except StopIteration:
+            return None
+
+    def _replace(self, error: BrokenExecutor) -> None:
+        """A worker died and took the executor with it: every job in flight may be the cause."""
+        attempts = list(self._flying.values())
+        self._flying.clear()
+        if self._make is None:
+            names = "; ".join(str(attempt.job) for attempt in attempts)
+            raise PartialResultError(f"the executor broke ({error}) while it ran: {names}") from error
+        alone = len(attempts) == 1
+        for attempt in reversed(attempts):
+            attempt.suspect = True
+            if not alone or self._ledger.may_retry(attempt, error):
+                self._again.appendleft(attempt)
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._executor = self._make()

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from samgeo.errors import OutputError, UsageError
+from samgeo.journal import Journal, read_part, write_part
+
+PLAN = {"raster": {"sha256": "ab", "size": [3, 4]}, "settings": {"tile_px": 64}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "out.gpkg.samgeo"
+
+
+def test_a_part_comes_back_as_it_was(tmp_path):
+    arrays = {"window": np.arange(4, dtype=np.int32), "empty": np.zeros((0, 4)), "bits": np.arange(9, dtype=np.uint8)}
+    write_part(tmp_path / "a.part", arrays)
+    back = read_part(tmp_path / "a.part")
+    assert back is not None
+    assert back.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(back[name], array)
+        assert back[name].dtype == array.dtype
+    assert os.listdir(tmp_path) == ["a.part"]
+
+
+def test_equal_parts_have_equal_bytes(tmp_path):
+    for name in "ab":
+        write_part(tmp_path / name, {"x": np.arange(100.0)})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_missing_cut_or_changed_part_is_no_part(tmp_path):
+    path = tmp_path / "a.part"
+    assert read_part(path) is None
+    write_part(path, {"x": np.arange(100)})
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:10], whole[:-1], whole[:60] + bytes([whole[60] ^ 1]) + whole[61:]):
+        path.write_bytes(damaged)
+        assert read_part(path) is None
+
+
+def test_a_part_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(OutputError, match=r"missing/a\.part"):
+        write_part(tmp_path / "missing" / "a.part", {"x": np.arange(3)})
+
+
+def test_a_run_goes_on_from_an_equal_plan(folder):
+    with Journal(folder, PLAN) as journal:
+        write_part(journal.part("t0"), {"x": np.arange(3)})
+    with Journal(folder, PLAN) as journal:
+        assert journal.is_done("t0")
+        assert not journal.is_done("t1")
+        journal.remove()
+    assert not folder.exists()
+
+
+def test_another_plan_is_refused_with_the_differences(folder):
+    Journal(folder, PLAN).close()
+    other = {"raster": {"sha256": "cd", "size": [3, 4]}, "settings": {"tile_px": 64, "overlap_px": 8}}
+    with pytest.raises(UsageError) as refusal:
+        Journal(folder, other)
+    message = str(refusal.value)
+    assert 'raster.sha256: "ab" then, "cd" now' in message
+    assert "settings.overlap_px: null then, 8 now" in message
+    assert "tile_px" not in message
+    assert "--no-resume" in message
+
+
+def test_without_resume_the_earlier_run_is_forgotten(folder):
+    with Journal(folder, PLAN) as journal:
+        write_part(journal.part("t0"), {"x": np.arange(3)})
+    with Journal(folder, {"settings": {}}, resume=False) as journal:
+        assert not journal.is_done("t0")
+
+
+def test_two_processes_do_not_share_a_journal(folder):
+    code = "import sys; from pathlib import Path; from samgeo.journal import Journal; Journal(Path(sys.argv[1]), {})"
+    with Journal(folder, {}):
+        second = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=False)
+    assert f"process {os.getpid()} on" in second.stderr
+    assert "OutputError" in second.stderr
+    assert subprocess.run([sys.executable, "-c", code, folder], check=False).returncode == 0
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot keep the journal"):
+        Journal(tmp_path / "file" / "x.samgeo", PLAN)
