@@ -1,7 +1,8 @@
 """Notice the other distribution that installs a package named samgeo, and say what to do.
 
 `segment-geospatial` installs into the same folder. Whichever is installed last overwrites files of the other, and
-removing one removes files of both; pip says nothing. This is looked for on every import, so it must cost next to nothing.
+removing one removes files of both; pip says nothing. This is looked for on every import, so it must cost next to
+nothing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,291 @@
+"""How good are predicted objects, against a vector truth: IoU, precision, recall, F1, average precision, boundary F.
+
+Both layers are brought to one equal-area projection around the truth, so that areas are ground areas and lengths near
+the truth are ground metres, whatever their own CRS.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+
+from samgeo.errors import UsageError
+
+THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+"""IoU at which a prediction counts as found: 0.50 to 0.95, as COCO has them (https://cocodataset.org/#detection-eval)."""
+
+_PAIRS_AT_ONCE = 100_000
+_SAMPLES_A_TOLERANCE = 4
+
+Geometries = NDArray[np.object_]
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdScore:
+    """What is found if a prediction must overlap a truth object by at least one IoU."""
+
+    iou: float
+    """The IoU from which on a prediction counts."""
+    found: int
+    """Number of truth objects that have a prediction of their own."""
+    precision: float
+    """Share of the predictions that found an object."""
+    recall: float
+    """Share of the truth objects that were found."""
+    f1: float
+    """Harmonic mean of precision and recall."""
+    average_precision: float
+    """Mean precision over 101 recalls with predictions in falling order of score, as COCO defines it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The figures of one comparison; what has nothing to be computed from is NaN."""
+
+    predictions: int
+    """Number of predicted objects."""
+    truths: int
+    """Number of truth objects."""
+    mean_iou: float
+    """Mean over all truth objects of the IoU with the prediction that is paired with it, 0 where there is none."""
+    mean_iou_found: float
+    """The same over those truth objects whose pair reaches an IoU of 0.5."""
+    average_precision: float
+    """Mean of the average precisions over the IoU thresholds 0.50 to 0.95."""
+    boundary_f: float
+    """Harmonic mean of the two shares below."""
+    boundary_precision: float
+    """Share of the predicted outlines' length within the tolerance of an outline of the truth."""
+    boundary_recall: float
+    """Share of the truth outlines' length within the tolerance of a predicted outline."""
+    tolerance_m: float
+    """How far two outlines may lie apart and still agree, in metres on the ground."""
+    thresholds: tuple[ThresholdScore, ...]
+    """The scores at each IoU threshold."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON can store them: NaN becomes None."""
+        return _without_nan(asdict(self))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Pairs:
+    """Every prediction and truth that overlap."""
+
+    prediction: Integers
+    truth: Integers
+    iou: Floats
+
+
+def evaluate(
+    predictions: Any,
+    truth: Any,
+    *,
+    tolerance_m: float = 2.0,
+    score_column: str = "score",
+    aoi: Any = None,
+    prediction_layer: str | None = None,
+    truth_layer: str | None = None,
+) -> Evaluation:
+    """Compare predicted polygons with true ones.
+
+    predictions, truth: GeoDataFrame, or path of anything that GDAL reads; each in its own CRS.
+    tolerance_m: how far outlines may lie apart and still agree, in ground metres.
+    score_column: the predictions' column that orders them for average precision; without it they count as equal.
+    aoi: polygons; only objects whose representative point lies inside are compared. None: all of both layers, so a
+        prediction outside the area that the truth covers counts as wrong.
+    prediction_layer, truth_layer: names of the layers, where files have several.
+
+    Raises `UsageError` if a layer cannot be read, holds no polygon, or one has a CRS and the other has none.
+    """
+    if not (math.isfinite(tolerance_m) and tolerance_m > 0):
+        raise UsageError(f"--tolerance {tolerance_m}: expected ground metres above 0")
+    predicted, true = _read(predictions, "predictions", prediction_layer), _read(truth, "truth", truth_layer)
+    area = None if aoi is None else _read(aoi, "area of interest", None)
+    crs = _common_crs(true, predicted, *([] if area is None else [area]))
+    scores = np.asarray(predicted[score_column], dtype=float) if score_column in predicted else np.ones(len(predicted))
+    ours, kept = _polygons(predicted, crs, area)
+    theirs, _ = _polygons(true, crs, area)
+    pairs = _overlaps(ours, theirs)
+    paired = _pair_up(pairs, len(ours), len(theirs))
+    order = np.argsort(-np.nan_to_num(scores[kept], nan=-np.inf), kind="stable")
+    thresholds = tuple(_score_at(iou, pairs, order, sizes=(len(ours), len(theirs))) for iou in THRESHOLDS)
+    near, covered = _boundary_share(ours, theirs, tolerance_m), _boundary_share(theirs, ours, tolerance_m)
+    return Evaluation(
+        predictions=len(ours),
+        truths=len(theirs),
+        mean_iou=_mean(paired),
+        mean_iou_found=_mean(paired[paired >= 0.5]),
+        average_precision=_mean(np.array([score.average_precision for score in thresholds])),
+        boundary_f=_harmonic(near, covered),
+        boundary_precision=near,
+        boundary_recall=covered,
+        tolerance_m=tolerance_m,
+        thresholds=thresholds,
+    )
+
+
+def _read(source: Any, role: str, layer: str | None) -> Any:
+    """A GeoDataFrame."""
+    import geopandas
+
+    if isinstance(source, geopandas.GeoDataFrame):
+        return source
+    path = Path(source)
+    try:
+        if path.suffix.lower() == ".parquet":
+            return geopandas.read_parquet(path)
+        return geopandas.read_file(path, layer=layer)
+    except Exception as error:
+        raise UsageError(f"{path}: cannot read the {role}: {error}. Expected a vector file that GDAL reads") from error
+
+
+def _common_crs(true: Any, *others: Any) -> pyproj.CRS | None:
+    """Where all layers are compared: an equal-area projection around the truth, or their own CRS if it is local."""
+    own = None if true.crs is None else pyproj.CRS(true.crs)
+    for other in others:
+        if (own is None) != (other.crs is None):
+            raise UsageError(
+                f"one layer is in {(own or pyproj.CRS(other.crs)).name}, another has no CRS; expected both or neither. "
+                "Fix: state the missing one with ogr2ogr -a_srs"
+            )
+    if own is None:
+        return None
+    if own.is_engineering:
+        if any(pyproj.CRS(other.crs) != own for other in others):
+            raise UsageError(f"the truth is in the local CRS {own.name}; expected the predictions in it too")
+        return own
+    west, south, east, north = true.to_crs("OGC:CRS84").total_bounds if len(true) else (0.0, 0.0, 0.0, 0.0)
+    return pyproj.CRS(f"+proj=laea +lat_0={(south + north) / 2:.6f} +lon_0={(west + east) / 2:.6f} +datum=WGS84")
+
+
+def _polygons(layer: Any, crs: pyproj.CRS | None, area: Any) -> tuple[Geometries, Integers]:
+    """The valid polygons of a layer in the common CRS, and the rows that they come from."""
+    placed = layer.geometry if crs is None else layer.geometry.to_crs(crs)
+    geometries = shapely.force_2d(np.asarray(placed, dtype=object))
+    present = ~shapely.is_missing(geometries)
+    geometries[present] = shapely.make_valid(geometries[present])
+    rows = np.flatnonzero(shapely.area(geometries) > 0)
+    if area is not None:
+        inside = shapely.union_all(
+            np.asarray(area.geometry if crs is None else area.geometry.to_crs(crs), dtype=object)
+        )
+        shapely.prepare(inside)
+        rows = rows[shapely.intersects(inside, shapely.point_on_surface(geometries[rows]))]
+    return geometries[rows], rows
+
+
+def _overlaps(ours: Geometries, theirs: Geometries) -> _Pairs:
+    """IoU of every two polygons that overlap."""
+    if len(ours) == 0 or len(theirs) == 0:
+        none = np.empty(0, dtype=np.int64)
+        return _Pairs(prediction=none, truth=none, iou=np.empty(0))
+    first, second = shapely.STRtree(theirs).query(ours, predicate="intersects")
+    common = np.empty(len(first))
+    for start in range(0, len(first), _PAIRS_AT_ONCE):
+        part = slice(start, start + _PAIRS_AT_ONCE)
+        common[part] = shapely.area(shapely.intersection(ours[first[part]], theirs[second[part]]))
+    iou = common / (shapely.area(ours)[first] + shapely.area(theirs)[second] - common)
+    keep = iou > 0
+    return _Pairs(prediction=first[keep], truth=second[keep], iou=iou[keep])
+
+
+def _pair_up(pairs: _Pairs, predictions: int, truths: int) -> Floats:
+    """(truths,) IoU with the prediction that is paired with it: the best overlaps first, each object once."""
+    paired, taken = np.zeros(truths), np.zeros(predictions, dtype=bool)
+    for index in np.lexsort((pairs.prediction, pairs.truth, -pairs.iou)):
+        prediction, true = pairs.prediction[index], pairs.truth[index]
+        if not taken[prediction] and paired[true] == 0:
+            taken[prediction], paired[true] = True, pairs.iou[index]
+    return paired
+
+
+def _score_at(iou: float, pairs: _Pairs, order: Integers, *, sizes: tuple[int, int]) -> ThresholdScore:
+    """Scores at one IoU threshold; sizes: numbers of predictions and truth objects."""
+    predictions, truths = sizes
+    hits = _hits(iou, pairs, order, truths)
+    found = int(hits.sum())
+    precision, recall = _share(found, predictions), _share(found, truths)
+    return ThresholdScore(
+        iou=iou,
+        found=found,
+        precision=precision,
+        recall=recall,
+        f1=_share(2 * found, predictions + truths),
+        average_precision=_average_precision(hits, truths),
+    )
+
+
+def _hits(iou: float, pairs: _Pairs, order: Integers, truths: int) -> NDArray[np.bool_]:
+    """(predictions,) in falling order of score: does it overlap, best of all, a truth that no better one has taken."""
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    good = np.flatnonzero(pairs.iou >= iou)
+    hits, taken = np.zeros(len(order), dtype=bool), np.zeros(truths, dtype=bool)
+    for index in good[np.lexsort((pairs.truth[good], -pairs.iou[good], rank[pairs.prediction[good]]))]:
+        place, true = rank[pairs.prediction[index]], pairs.truth[index]
+        if not hits[place] and not taken[true]:
+            hits[place] = taken[true] = True
+    return hits
+
+
+def _average_precision(hits: NDArray[np.bool_], truths: int) -> float:
+    """Precision at 101 recalls, each the best precision at that recall or a higher one (COCO)."""
+    if truths == 0:
+        return math.nan
+    found = np.cumsum(hits)
+    precision = found / np.arange(1, len(hits) + 1)
+    best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+    at = np.searchsorted(found / truths, np.linspace(0, 1, 101), side="left")
+    return float(best[at].mean())
+
+
+def _boundary_share(outlines: Geometries, others: Geometries, tolerance_m: float) -> float:
+    """Share of the length of the polygons' outlines that lies within the tolerance of an outline of the others."""
+    if len(outlines) == 0:
+        return math.nan
+    if len(others) == 0:
+        return 0.0
+    tree = shapely.STRtree(_segments(shapely.boundary(others)))
+    pieces = _segments(shapely.segmentize(shapely.boundary(outlines), tolerance_m / _SAMPLES_A_TOLERANCE))
+    lengths = shapely.length(pieces)
+    middles = shapely.line_interpolate_point(pieces, 0.5, normalized=True)
+    near, _ = tree.query_nearest(middles, max_distance=tolerance_m, all_matches=False)
+    return float(lengths[near].sum() / lengths.sum())
+
+
+def _segments(lines: Geometries) -> Geometries:
+    """Every straight piece of the lines as a line of its own."""
+    coordinates, line = shapely.get_coordinates(shapely.get_parts(lines), return_index=True)
+    inner = line[1:] == line[:-1]
+    return np.asarray(shapely.linestrings(np.stack([coordinates[:-1], coordinates[1:]], axis=1)[inner]), dtype=object)
+
+
+def _mean(values: Floats) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan
+
+
+def _harmonic(first: float, second: float) -> float:
+    return 2 * first * second / (first + second) if first + second else 0.0
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
