@@ -85,10 +85,9 @@ def test_corner_and_centre_follow_gdal() -> None:
 
 
 def test_positions_that_are_no_numbers_stay_none() -> None:
-    col, row = north_up(1).to_pixel([np.nan, np.inf], [5_000_000.0, 5_000_000.0])
+    col, _ = north_up(1).to_pixel([np.nan, np.inf], [5_000_000.0, 5_000_000.0])
     assert not np.isfinite(col).any()
     assert not np.isfinite(north_up(1).to_pixel([np.inf], [np.nan])).any()
-    assert row[0] == 0
 
 
 @many
