@@ -1,0 +1,96 @@
+"""SAM's ambiguity-aware mask decoder, with the high-resolution features that SAM 2 added.
+
+One token predicts the mask of an unambiguous prompt, three more predict whole, part and subpart of an ambiguous one, and
+a further token predicts the IoU of each (Kirillov et al. 2023, section 3). Ravi et al. 2024 add features of strides 8 and
+4 from the image encoder while upscaling.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from samgeo.model.layers import MLP, LayerNorm2d
+from samgeo.model.transformer import TwoWayTransformer
+
+NUM_MASKS = 4
+"""One mask for unambiguous prompts and three for ambiguous ones."""
+
+HighRes = tuple[Tensor, Tensor]
+"""Features of strides 8 and 4."""
+
+class MaskDecoder(nn.Module):
+    """Image embedding and prompt tokens to mask logits at stride 4 and IoU predictions."""
+
+    def __init__(
+        self,
+        *,
+        transformer: TwoWayTransformer,
+        transformer_dim: int,
+        upscaling_dims: tuple[int, int],
+        high_res_features: bool,
+        iou_sigmoid: bool,
+        iou_head_hidden_dim: int = 256,
+    ) -> None:
+        super().__init__()
+        middle, fine = upscaling_dims
+        self.iou_sigmoid = iou_sigmoid
+        self.transformer = transformer
+        self.iou_token = nn.Embedding(1, transformer_dim)
+        self.mask_tokens = nn.Embedding(NUM_MASKS, transformer_dim)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(transformer_dim, middle, 2, stride=2),
+            LayerNorm2d(middle),
+            nn.GELU(),
+            nn.ConvTranspose2d(middle, fine, 2, stride=2),
+            nn.GELU(),
+        )
+        if high_res_features:
+            self.conv_s1 = nn.Conv2d(transformer_dim, middle, 1)
+            self.conv_s0 = nn.Conv2d(transformer_dim, fine, 1)
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            MLP(transformer_dim, transformer_dim, fine, 3) for _ in range(NUM_MASKS)
+        )
+        self.iou_prediction_head = MLP(transformer_dim, iou_head_hidden_dim, NUM_MASKS, 3)
+
+    def forward(
+        self, image: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor, high_res: HighRes | None
+    ) -> tuple[Tensor, Tensor]:
+        """All four masks of N prompted objects: logits (N, 4, 4h, 4w), IoU (N, 4). Arguments as of the two halves."""
+        tokens, src, iou = self.attend(image, image_pe, sparse, dense)
+        upscaled = self.upscale(src, high_res)  # (N, C4, 4h, 4w)
+        weights = torch.stack([self.hyper(tokens[:, i], i) for i in range(NUM_MASKS)], dim=1)  # (N, 4, C4)
+        return (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:]), iou  # (N, 4, 4h, 4w)
+
+    def attend(self, image: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What is cheap and enough to rank the masks: the transformer and the IoU head.
+
+        image: (N or 1, C, h, w). image_pe: (N or 1, C, h, w). sparse: (N, T, C). dense: (N, C, h, w).
+        -> mask tokens (N, 4, C), image embedding as the prompts changed it (N, C, h, w), IoU (N, 4); the first mask is
+        for unambiguous prompts.
+        """
+        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])  # (5, C)
+        tokens = torch.cat([own.expand(len(sparse), -1, -1).to(sparse.dtype), sparse], dim=1)  # (N, 5 + T, C)
+        src = image + dense  # (N, C, h, w)
+        flat = src.flatten(2).transpose(1, 2)  # (N, hw, C)
+        flat_pe = image_pe.flatten(2).transpose(1, 2).to(flat.dtype)  # (N or 1, hw, C)
+        tokens, flat = self.transformer(flat, flat_pe, tokens)
+        src = flat.transpose(1, 2).unflatten(2, src.shape[-2:])  # (N, C, h, w)
+        iou = self.iou_prediction_head(tokens[:, 0])  # (N, 4)
+        return tokens[:, 1 : 1 + NUM_MASKS], src, iou.sigmoid() if self.iou_sigmoid else iou
+
+    def upscale(self, src: Tensor, high_res: HighRes | None) -> Tensor:
+        """(N, C, h, w) to the features that masks are products with: (N, C4, 4h, 4w).
+
+        high_res: features of stride 8 (N or 1, C8, 2h, 2w) and 4 (N or 1, C4, 4h, 4w), through conv_s1 and conv_s0.
+        """
+        if high_res is None:
+            return self.output_upscaling(src)  # type: ignore[no-any-return]
+        first, norm, activation, second, _ = self.output_upscaling
+        stride8, stride4 = high_res
+        src = activation(norm(first(src) + stride8))  # (N, C8, 2h, 2w)
+        return activation(second(src) + stride4)  # type: ignore[no-any-return]  # (N, C4, 4h, 4w)
+
+    def hyper(self, token: Tensor, index: int) -> Tensor:
+        """Weights of mask `index` from its token: (N, C) -> (N, C4)."""
+        return self.output_hypernetworks_mlps[index](token)  # type: ignore[no-any-return]

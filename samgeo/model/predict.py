@@ -1,0 +1,230 @@
+"""The model contract fulfilled by a network: encode an image once, decode prompts many times.
+
+Ranking the masks of a prompt costs little and drawing them costs much, so `decode` ranks and `NetworkMasks` draws only what
+is asked for. Decoding sees an embedding as a cache would store it, in 16 bit, or in 32 with `precision="exact"`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from samgeo.errors import ModelError, PromptError
+from samgeo.model.sam import Features, Sam, with_corners
+from samgeo.pixels import Mask, PixelPrompts, Window
+
+STRIDE_PX = 4
+"""Image pixels to a pixel of the logits."""
+BLOCK_PX = 32
+"""Images are padded to multiples of this."""
+DRAW_AT_ONCE = 16
+"""Objects whose masks are upscaled together: few enough to stay in a processor's cache."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageEmbedding:
+    """The features of one image as the decoder reads them."""
+
+    features: Features
+    """Each (1, C, h, w), in the precision of storage."""
+    shape: tuple[int, int]
+    """(H, W) of the image, in pixels."""
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Named arrays (C, h, w), float16 or float32: what a cache stores."""
+        return {name: value[0].cpu().numpy() for name, value in self.features._asdict().items()}
+
+
+class Model:
+    """A network with its name, device and precision; fulfils `contract.PromptableModel`."""
+
+    def __init__(self, sam: Sam, *, name: str, sha256: str, device: torch.device, precision: str, tile_px: int) -> None:
+        """precision: "exact", or the 16-bit type of autocast: "bf16", "fp16"; "fp32" where the device has neither."""
+        self.sam = sam.to(device).eval().requires_grad_(requires_grad=False)
+        self.name = name
+        self.sha256 = sha256
+        self.device = device
+        self.precision = precision
+        self.tile_px = tile_px
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, device={str(self.device)!r}, precision={self.precision!r})"
+
+    @overload
+    def encode(self, image: NDArray[np.uint8]) -> ImageEmbedding: ...
+    @overload
+    def encode(self, image: Sequence[NDArray[np.uint8]]) -> list[ImageEmbedding]: ...
+    def encode(self, image: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> ImageEmbedding | list[ImageEmbedding]:
+        """Encode one (H, W, 3) uint8 RGB image, or a list of images to a list of embeddings.
+
+        Raises ModelError for an array of another shape or type.
+        """
+        if not isinstance(image, np.ndarray):
+            return [self.encode(one) for one in image]
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise ModelError(f"image of shape {image.shape}, {image.dtype}: expected (height, width, 3) uint8 RGB")
+        height, width = image.shape[:2]
+        tensor = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
+        tensor = F.pad(tensor, (0, -width % BLOCK_PX, 0, -height % BLOCK_PX))  # (1, 3, H', W')
+        with torch.inference_mode(), self._autocast():
+            features = self.sam.encode(tensor)
+        return ImageEmbedding(features=Features(*(f.to(self._stored) for f in features)), shape=(height, width))
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]], shape: tuple[int, int]) -> ImageEmbedding:
+        """The embedding whose `arrays()` these are; `shape` is the (H, W) of its image."""
+        tensors = (torch.from_numpy(np.array(arrays[name])).to(self.device)[None] for name in Features._fields)
+        return ImageEmbedding(features=Features(*tensors), shape=shape)
+
+    def decode(self, embedding: ImageEmbedding, prompts: PixelPrompts, *, multimask: bool = True) -> NetworkMasks:
+        """Masks for each of N prompted objects: M = 3 with `multimask` (ambiguity-aware), else M = 1.
+
+        Raises PromptError for coordinates that are not finite, or masks of another size than `logits` have.
+        """
+        features = embedding.features
+        points, labels, boxes, masks = self._tensors(prompts, features)
+        clicks, kinds = with_corners(points, labels, boxes)
+        with torch.inference_mode(), self._autocast():
+            position, sparse, dense = self.sam.embed_prompts(features, clicks, kinds, masks)
+            image = features.stride16.to(sparse.dtype)
+            tokens, src, iou = self.sam.mask_decoder.attend(image, position, sparse, dense)
+        chosen = torch.arange(1, 4) if multimask else torch.arange(1)
+        return NetworkMasks(
+            model=self,
+            embedding=embedding,
+            src=src,
+            tokens=tokens,
+            rows=torch.arange(len(prompts)),
+            chosen=chosen.expand(len(prompts), -1),
+            scores=iou.float().cpu().numpy()[:, chosen.numpy()].clip(0, 1),
+        )
+
+    def _tensors(
+        self, prompts: PixelPrompts, features: Features
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """points (N, K, 2), labels (N, K), boxes (N, 4) or None, masks (N, 1, h, w) or None."""
+        for name in ("points", "boxes", "masks"):
+            array = getattr(prompts, name)
+            if array is not None and not np.isfinite(array).all():
+                raise PromptError(f"{name} contain values that are not finite: expected pixel coordinates or logits")
+        n = len(prompts)
+        points = np.zeros((n, 0, 2), np.float32) if prompts.points is None else prompts.points
+        labels = np.zeros((n, 0), np.int64) if prompts.labels is None else prompts.labels
+        boxes = None if prompts.boxes is None else torch.from_numpy(np.ascontiguousarray(prompts.boxes)).to(self.device)
+        masks = None
+        if prompts.masks is not None:
+            masks = torch.from_numpy(np.ascontiguousarray(prompts.masks)).to(self.device)[:, None]
+            wanted = (features.stride4.shape[-2], features.stride4.shape[-1])
+            if masks.shape[-2:] != wanted:
+                raise PromptError(f"mask prompts of {tuple(masks.shape[-2:])}: expected logits of {wanted}")
+        return (
+            torch.from_numpy(np.ascontiguousarray(points, dtype=np.float32)).to(self.device),
+            torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64)).to(self.device),
+            boxes,
+            masks,
+        )
+
+    @property
+    def _stored(self) -> torch.dtype:
+        return torch.float32 if self.precision == "exact" else torch.float16
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        types = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        if self.precision not in types:
+            return nullcontext()
+        return torch.autocast(self.device.type, types[self.precision])
+
+
+class NetworkMasks:
+    """The masks of N objects, M for each, drawn when they are asked for; fulfils `contract.DecodedMasks`."""
+
+    def __init__(
+        self,
+        *,
+        model: Model,
+        embedding: ImageEmbedding,
+        src: Tensor,
+        tokens: Tensor,
+        rows: Tensor,
+        chosen: Tensor,
+        scores: NDArray[np.float32],
+    ) -> None:
+        """src (P, C, h, w) and tokens (P, 4, C) of P prompts; rows (N,) index P; chosen (N, M) index the 4 tokens."""
+        self.scores = scores
+        self._model, self._embedding = model, embedding
+        self._src, self._tokens, self._rows, self._chosen = src, tokens, rows, chosen
+        self._logits: NDArray[np.float32] | None = None
+
+    def __getitem__(self, keep: NDArray[np.bool_]) -> NetworkMasks:
+        """The masks where `keep` (N, M) is True, as N' objects of one mask each, in row-major order."""
+        kept = torch.from_numpy(keep)
+        return NetworkMasks(
+            model=self._model,
+            embedding=self._embedding,
+            src=self._src,
+            tokens=self._tokens,
+            rows=self._rows[:, None].expand(-1, keep.shape[1])[kept],
+            chosen=self._chosen[kept][:, None],
+            scores=self.scores[keep][:, None],
+        )
+
+    @property
+    def logits(self) -> NDArray[np.float32]:
+        """(N, M, h, w), above 0 is object; h, w = the image's, padded to whole blocks, over `STRIDE_PX`."""
+        if self._logits is None:
+            stride4 = self._embedding.features.stride4
+            drawn = np.empty((*self.scores.shape, *stride4.shape[-2:]), np.float32)
+            for start in range(0, len(self._rows), DRAW_AT_ONCE):
+                part = slice(start, start + DRAW_AT_ONCE)
+                drawn[part] = self._draw(self._rows[part], self._chosen[part])
+            self._logits = drawn
+        return self._logits
+
+    def _draw(self, rows: Tensor, chosen: Tensor) -> NDArray[np.float32]:
+        """(n,) and (n, M) indices -> (n, M, h, w) logits. Each prompt is upscaled once, however many of its masks."""
+        decoder, features = self._model.sam.mask_decoder, self._embedding.features
+        prompts, position = rows.unique(return_inverse=True)
+        with torch.inference_mode(), self._model._autocast():  # noqa: SLF001
+            src = self._src[prompts]
+            high_res = (features.stride8.to(src.dtype), features.stride4.to(src.dtype))
+            upscaled = decoder.upscale(src, high_res).flatten(2)  # (p, C4, hw)
+            weights = torch.stack([decoder.hyper(self._tokens[rows, c], c) for c in range(4)], dim=1)  # (n, 4, C4)
+            picked = weights[torch.arange(len(rows))[:, None], chosen]  # (n, M, C4)
+            logits = picked @ upscaled[position]  # (n, M, hw)
+        return logits.float().cpu().numpy().reshape(*chosen.shape, *features.stride4.shape[-2:])
+
+    def to_masks(self) -> list[list[Mask]]:
+        """N lists of M full-size masks in the pixels of the image, with score and stability."""
+        return [
+            [full_size(logits, float(score), self._embedding.shape) for logits, score in zip(*row, strict=True)]
+            for row in zip(self.logits, self.scores, strict=True)
+        ]
+
+
+def full_size(logits: NDArray[np.float32], score: float, shape: tuple[int, int]) -> Mask:
+    """Upsample one mask's logits (h, w) bilinearly by the stride, cut them at 0 and crop to the object.
+
+    Only the cells around the object are upsampled; their values are the same as in the whole.
+    Stability is the IoU of the cuts at +1 and -1, as in SAM's automatic mask generator.
+    """
+    cells = Mask.from_array(logits > -1).window
+    if cells.is_empty:
+        return Mask(window=cells, pixels=np.zeros((0, 0), bool), score=score, stability=0.0)
+    top, left = max(cells.row - 2, 0), max(cells.col - 2, 0)
+    part = logits[top : cells.row_end + 2, left : cells.col_end + 2]
+    fine = F.interpolate(torch.from_numpy(part)[None, None], scale_factor=float(STRIDE_PX), mode="bilinear")[0, 0].numpy()
+    row, col = top * STRIDE_PX, left * STRIDE_PX
+    fine = fine[: max(shape[0] - row, 0), : max(shape[1] - col, 0)]  # the padding of the image is no object
+    loose = np.count_nonzero(fine > -1)
+    stability = np.count_nonzero(fine > 1) / loose if loose else 0.0
+    mask = Mask.from_array(fine > 0, score=score, stability=float(stability))
+    if mask.window.is_empty:
+        return Mask(window=Window(row=0, col=0, height=0, width=0), pixels=mask.pixels, score=score, stability=0.0)
+    return mask.shift(row, col)

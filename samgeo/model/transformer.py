@@ -1,0 +1,95 @@
+"""The two-way transformer of SAM's mask decoder (Kirillov et al. 2023, appendix A, "Lightweight mask decoder").
+
+Tokens attend to themselves and to the image, and the image attends to the tokens, so that both know of each other.
+Positions are added to queries and keys at every attention, never to values.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose inner width may be smaller than its input."""
+
+    def __init__(self, embedding_dim: int, num_heads: int, *, downsample_rate: int = 1) -> None:
+        super().__init__()
+        inner = embedding_dim // downsample_rate
+        self.num_heads = num_heads
+        self.q_proj = nn.Linear(embedding_dim, inner)
+        self.k_proj = nn.Linear(embedding_dim, inner)
+        self.v_proj = nn.Linear(embedding_dim, inner)
+        self.out_proj = nn.Linear(inner, embedding_dim)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q (N, Tq, C), k and v (N, Tk, C) -> (N, Tq, C)."""
+        q, k, v = (self._heads(x) for x in (self.q_proj(q), self.k_proj(k), self.v_proj(v)))  # (N, heads, T, D)
+        out = F.scaled_dot_product_attention(q, k, v)  # (N, heads, Tq, D)
+        return self.out_proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]  # (N, Tq, C)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (N, heads, T, D)
+
+
+class MLPBlock(nn.Module):
+    """The feed-forward part of a block."""
+
+    def __init__(self, embedding_dim: int, mlp_dim: int) -> None:
+        super().__init__()
+        self.lin1 = nn.Linear(embedding_dim, mlp_dim)
+        self.lin2 = nn.Linear(mlp_dim, embedding_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., C)."""
+        return self.lin2(F.relu(self.lin1(x)))  # type: ignore[no-any-return]
+
+
+class TwoWayAttentionBlock(nn.Module):
+    """Tokens to tokens, tokens to image, MLP, image to tokens; normalised after each."""
+
+    def __init__(self, embedding_dim: int, num_heads: int, mlp_dim: int, *, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.self_attn = Attention(embedding_dim, num_heads)
+        self.norm1 = nn.LayerNorm(embedding_dim)
+        self.cross_attn_token_to_image = Attention(embedding_dim, num_heads, downsample_rate=2)
+        self.norm2 = nn.LayerNorm(embedding_dim)
+        self.mlp = MLPBlock(embedding_dim, mlp_dim)
+        self.norm3 = nn.LayerNorm(embedding_dim)
+        self.norm4 = nn.LayerNorm(embedding_dim)
+        self.cross_attn_image_to_token = Attention(embedding_dim, num_heads, downsample_rate=2)
+
+    def forward(self, tokens: Tensor, image: Tensor, token_pe: Tensor, image_pe: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens (N, T, C), image (N, HW, C) and their positions -> tokens and image, updated."""
+        if self.first:  # the first block has no residual here: tokens carry their position already
+            tokens = self.self_attn(tokens, tokens, tokens)
+        else:
+            q = tokens + token_pe
+            tokens = tokens + self.self_attn(q, q, tokens)
+        tokens = self.norm1(tokens)
+        attended = self.cross_attn_token_to_image(tokens + token_pe, image + image_pe, image)
+        tokens = self.norm2(tokens + attended)
+        tokens = self.norm3(tokens + self.mlp(tokens))
+        attended = self.cross_attn_image_to_token(image + image_pe, tokens + token_pe, tokens)
+        return tokens, self.norm4(image + attended)
+
+
+class TwoWayTransformer(nn.Module):
+    """Blocks of two-way attention, then a last look of the tokens at the image."""
+
+    def __init__(self, *, depth: int, embedding_dim: int, num_heads: int, mlp_dim: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            TwoWayAttentionBlock(embedding_dim, num_heads, mlp_dim, first=i == 0) for i in range(depth)
+        )
+        self.final_attn_token_to_image = Attention(embedding_dim, num_heads, downsample_rate=2)
+        self.norm_final_attn = nn.LayerNorm(embedding_dim)
+
+    def forward(self, image: Tensor, image_pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """image and image_pe (N, HW, C), tokens (N, T, C) -> tokens (N, T, C), image (N, HW, C)."""
+        token_pe = tokens
+        for layer in self.layers:
+            tokens, image = layer(tokens, image, token_pe, image_pe)
+        attended = self.final_attn_token_to_image(tokens + token_pe, image + image_pe, image)
+        return self.norm_final_attn(tokens + attended), image

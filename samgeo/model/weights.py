@@ -1,0 +1,121 @@
+"""From a name or a path to a model that is ready: find the file, verify it, build the network, load it strictly."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from samgeo.errors import ModelError, WeightsError
+from samgeo.model.predict import Model
+from samgeo.model.sam import Sam, build_nano
+from samgeo.model.spec import DEFAULT_MODEL, MODELS, ModelSpec, find_spec
+
+BUILDERS = {"nano": build_nano}
+"""Network with random weights by `ModelSpec.architecture`."""
+
+
+def load_model(
+    name_or_path: str | Path = DEFAULT_MODEL,
+    *,
+    spec: ModelSpec | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Model:
+    """Load a model by a known name, or from a weights file.
+
+    name_or_path: a name of `samgeo models list`, or a .safetensors file; a path always wins over a name.
+    spec: what the file holds; without it the file's own metadata says.
+    device: "auto", "cpu", "cuda", "cuda:1", "mps". precision: "auto" (16 bit where the device is made for it) or "exact".
+
+    Raises UnknownModelError, WeightsError (missing, damaged or of another architecture), ModelError (device, precision).
+    """
+    chosen = _device(device)
+    as_path = Path(name_or_path)
+    if as_path.suffix or as_path.exists() or len(as_path.parts) > 1:
+        return _load(as_path, spec, chosen, precision)
+    spec = spec or find_spec(str(name_or_path))
+    with as_file(files("samgeo.model") / spec.file) as path:
+        return _load(path, spec, chosen, precision)
+
+
+def _load(path: Path, spec: ModelSpec | None, device: torch.device, precision: str) -> Model:
+    tensors, metadata = read_safetensors(path)
+    if spec is None:
+        spec = next((s for s in MODELS.values() if s.architecture == metadata.get("architecture")), None)
+    if spec is None:
+        found = metadata.get("architecture", "no architecture")
+        raise WeightsError(f"{path}: its metadata names {found}; expected one of {', '.join(BUILDERS)}. Pass spec=")
+    sam = BUILDERS[spec.architecture]()
+    _load_strictly(sam, tensors, path)
+    name = metadata.get("name", path.stem)
+    return Model(
+        sam,
+        name=name,
+        sha256=_sha256(path, path.stat().st_mtime_ns),
+        device=device,
+        precision=_precision(precision, device),
+        tile_px=spec.tile_px,
+    )
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file; WeightsError where it is missing or damaged."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file; expected a .safetensors file or a name of samgeo models list")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: not a whole safetensors file ({error}); fetch or save it again") from error
+
+
+def _load_strictly(sam: Sam, tensors: dict[str, Tensor], path: Path) -> None:
+    """Copy the tensors if names and shapes are those of the network, else say how they differ."""
+    own = sam.state_dict()
+    missing, foreign = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    reshaped = [k for k in own.keys() & tensors.keys() if own[k].shape != tensors[k].shape]
+    if missing or foreign or reshaped:
+        raise WeightsError(
+            f"{path}: weights of another architecture: {len(missing)} missing ({', '.join(missing[:2])}), "
+            f"{len(foreign)} unknown ({', '.join(foreign[:2])}), {len(reshaped)} of another shape; "
+            f"expected the {len(own)} tensors of this network. Name the right model, or pass spec="
+        )
+    sam.load_state_dict({k: v.to(own[k].dtype) for k, v in tensors.items()})
+
+
+@cache
+def _sha256(path: Path, _mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"device {name!r} is not there ({str(error).splitlines()[0]}); use --device auto") from error
+    return device
+
+
+def _precision(name: str, device: torch.device) -> str:
+    """What "auto" means on this device: bf16 where matrix units for it exist, fp32 elsewhere."""
+    if name == "exact":
+        return "exact"
+    if name != "auto":
+        raise ModelError(f"precision {name!r}: expected auto or exact")
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():  # noqa: SLF001  # no public question for it
+        return "bf16"
+    return "fp32"

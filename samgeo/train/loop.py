@@ -1,0 +1,229 @@
+"""The training loop: draw crops, simulate a user for a few rounds, descend.
+
+Crops of two sizes take turns: many small ones for variety, a few large ones for context. The batch of step i depends on
+the seed and i alone, so a resumed run sees what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader, Dataset
+
+from samgeo.model.sam import Features, Sam, with_corners
+from samgeo.train.crops import Crop, draw_crop
+from samgeo.train.interaction import STRIDE_PX, first_clicks, next_clicks, noisy_boxes
+from samgeo.train.labelled import LabelledImage
+from samgeo.train.losses import iou_loss, mask_iou, mask_loss
+
+FRAME_PX = 1024
+"""Positions refer to a frame of this side; a crop is placed anywhere in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How long and how fast to train."""
+
+    steps: int
+    """Optimiser steps in all."""
+    decay_steps: int
+    """The last steps, over which the learning rate falls to 0; before them it is constant after a warm-up."""
+    learning_rate: float = 1e-3
+    """Of AdamW, at its highest."""
+    weight_decay: float = 0.05
+    """Of AdamW, on matrices and convolutions."""
+    ema: float = 0.999
+    """Decay of the moving average of the weights, which is what is kept in the end."""
+    seed: int = 0
+    """Of crops and simulated prompts."""
+    layouts: tuple[tuple[int, int, int], ...] = ((256, 8, 4), (256, 8, 4), (256, 8, 4), (512, 2, 12))
+    """(crop px, images, objects an image) of the steps, by turns."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints."""
+
+
+class Batches(Dataset[tuple[Tensor, Tensor]]):
+    """Batch i as a function of the seed and i."""
+
+    def __init__(self, groups: Mapping[str, Sequence[Path]], weights: Mapping[str, float], settings: TrainSettings) -> None:
+        """groups: files of `LabelledImage`s by name. weights: how often each group is drawn from, in proportion."""
+        self.groups = {name: list(files) for name, files in groups.items() if files}
+        self.names = sorted(self.groups)
+        share = np.array([weights[name] for name in self.names], dtype=float)
+        self.share = share / share.sum()
+        self.settings = settings
+        self._images: dict[Path, LabelledImage] = {}
+
+    def __len__(self) -> int:
+        return self.settings.steps
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        """image (B, 3, S, S) uint8, masks (B, K, S, S) bool."""
+        rng = np.random.default_rng((self.settings.seed, step))
+        size_px, images, objects = self.settings.layouts[step % len(self.settings.layouts)]
+        crops: list[Crop] = []
+        while len(crops) < images:
+            name = self.names[rng.choice(len(self.names), p=self.share)]
+            files = self.groups[name]
+            labelled = self._load(files[rng.integers(len(files))])
+            crop = draw_crop(labelled, rng, size_px=size_px, objects=objects)
+            if crop is not None:
+                crops.append(crop)
+        image = torch.from_numpy(np.stack([c.image for c in crops])).permute(0, 3, 1, 2)
+        return image, torch.from_numpy(np.stack([c.masks for c in crops]))
+
+    def _load(self, path: Path) -> LabelledImage:
+        if path not in self._images:
+            self._images[path] = LabelledImage.load(path)
+        return self._images[path]
+
+
+def interact(
+    sam: Sam, features: Features, masks: Tensor, *, rounds: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """A few rounds of simulated clicks on one encoding; the losses summed over the rounds, and what was reached.
+
+    features: of N objects. masks: (N, S, S) bool, the true objects. -> "loss" with its graph; "first" and "last" IoU.
+    """
+    target = F.avg_pool2d(masks[:, None].float(), STRIDE_PX)  # (N, 1, h, w)
+    n = len(masks)
+    side = masks.shape[-1]
+    origin = torch.rand(n, 2, generator=generator) * (FRAME_PX - side)
+    by_box = bool(torch.rand((), generator=generator) < 0.45)
+    boxes = noisy_boxes(masks, noise=0.1 if torch.rand((), generator=generator) < 0.5 else 0.03, generator=generator)
+    points = torch.zeros(n, 0, 2) if by_box else first_clicks(target, generator=generator)
+    labels = torch.full((n, points.shape[1]), 1, dtype=torch.long)
+    logits: Tensor | None = None
+    loss = torch.zeros(())
+    report: dict[str, Tensor] = {}
+    for index in range(rounds):
+        clicks, kinds = with_corners(points, labels, boxes if by_box else None)
+        all_logits, iou = sam.decode(features, clicks, kinds, logits, origin_px=origin)
+        all_logits, iou = all_logits.float(), iou.float()
+        losses = mask_loss(all_logits, target)  # (N, 4)
+        ambiguous = index == 0 and not by_box
+        picked = losses[:, :1].mean() + (losses[:, 1:].min(dim=1).values.mean() if ambiguous else 0)
+        loss = loss + picked + iou_loss(iou, all_logits.detach(), target).mean() * (2 if ambiguous else 1)
+        with torch.no_grad():
+            best = iou[:, 1:].argmax(dim=1) + 1 if ambiguous else torch.zeros(n, dtype=torch.long)
+            logits = all_logits[torch.arange(n), best][:, None].detach()  # (N, 1, h, w)
+            reached = mask_iou(all_logits, target)
+            if index == 0:
+                report["box" if by_box else "click"] = reached[torch.arange(n), best].mean()
+                if ambiguous:
+                    report["best"] = reached[:, 1:].max(dim=1).values.mean()
+            if index + 1 < rounds:
+                more, kind = next_clicks(logits, target, generator=generator)
+                points, labels = torch.cat([points, more], dim=1), torch.cat([labels, kind], dim=1)
+    report["last"] = mask_iou(logits, target).mean() if logits is not None else loss
+    return {"loss": loss / rounds, **report}
+
+
+def train(sam: Sam, batches: Batches, settings: TrainSettings, folder: Path) -> Sam:
+    """Train in place, resuming from `folder/checkpoint.pt` if it is there; returns the averaged weights' network.
+
+    Writes `metrics.jsonl` (one line each 20 steps) and `checkpoint.pt` to `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    optimizer = torch.optim.AdamW(_parameter_groups(sam, settings.weight_decay), lr=settings.learning_rate)
+    average = torch.optim.swa_utils.AveragedModel(
+        sam, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema), use_buffers=True
+    )
+    start = _resume(folder / "checkpoint.pt", sam, average, optimizer)
+    loader = DataLoader(batches, batch_size=None, sampler=range(start, settings.steps), num_workers=1, prefetch_factor=4)
+    sam.train()
+    seen: list[dict[str, float]] = []
+    began = time.monotonic()
+    for step, (image, masks) in zip(range(start, settings.steps), loader, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * schedule(step, settings)
+        seen.append(_step(sam, image, masks, optimizer, seed=(settings.seed << 32) + step))
+        if step >= 100:
+            average.update_parameters(sam)
+        if (step + 1) % 20 == 0:
+            _log(folder / "metrics.jsonl", step + 1, seen, seconds=(time.monotonic() - began) / len(seen[-20:]))
+            seen, began = [], time.monotonic()
+        if (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps:
+            _save(folder / "checkpoint.pt", step + 1, sam, average, optimizer, settings)
+    return average.module  # type: ignore[no-any-return]
+
+
+def schedule(step: int, settings: TrainSettings) -> float:
+    """Share of the learning rate at a step: a short warm-up, constant, and a linear fall to 0 (Hu et al. 2024, WSD)."""
+    return min(1.0, (step + 1) / 100, (settings.steps - step) / settings.decay_steps)
+
+
+def _step(sam: Sam, image: Tensor, masks: Tensor, optimizer: torch.optim.Optimizer, *, seed: int) -> dict[str, float]:
+    generator = torch.Generator().manual_seed(seed)
+    rounds = 1 + int(torch.multinomial(torch.tensor([0.25, 0.4, 0.25, 0.1]), 1, generator=generator))
+    with torch.autocast(image.device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # faster in small windows
+        features = sam.encode(image.float() / 255).repeat(masks.shape[1])
+        report = interact(sam, features, masks.flatten(0, 1), rounds=rounds, generator=generator)
+    report["loss"].backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
+    if torch.isfinite(norm):
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return {name: float(value.detach()) for name, value in report.items()}
+
+
+def _parameter_groups(sam: Sam, weight_decay: float) -> list[dict[str, object]]:
+    decayed = [p for p in sam.parameters() if p.ndim >= 2]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": [p for p in sam.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def _log(path: Path, step: int, seen: Sequence[Mapping[str, float]], *, seconds: float) -> None:
+    names = sorted({name for line in seen for name in line})
+    means = {n: round(float(np.mean([line[n] for line in seen if n in line])), 4) for n in names}
+    with path.open("a") as file:
+        file.write(json.dumps({"step": step, "seconds": round(seconds, 3), **means}) + "\n")
+
+
+def _save(
+    path: Path,
+    step: int,
+    sam: Sam,
+    average: torch.optim.swa_utils.AveragedModel,
+    optimizer: torch.optim.Optimizer,
+    settings: TrainSettings,
+) -> None:
+    state = {
+        "step": step,
+        "model": sam.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "settings": asdict(settings),
+    }
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    temporary.replace(path)
+
+
+def _resume(
+    path: Path, sam: Sam, average: torch.optim.swa_utils.AveragedModel, optimizer: torch.optim.Optimizer
+) -> int:
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    sam.load_state_dict(state["model"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+def parameters_in_millions(sam: Sam) -> float:
+    """Number of parameters, in millions."""
+    return sum(math.prod(p.shape) for p in sam.parameters()) / 1e6

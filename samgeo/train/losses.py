@@ -1,0 +1,38 @@
+"""What training minimises: focal, dice and IoU losses (Kirillov et al. 2023, appendix A; Lin et al. 2017; Milletari et al. 2016).
+
+Targets are soft: the share of each cell of the decoder's grid that the object covers, so that the upsampled outline can
+run between cells.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FOCAL_WEIGHT, DICE_WEIGHT, IOU_WEIGHT = 10.0, 1.0, 2.0
+
+
+def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Focal plus dice. logits (N, M, h, w), target (N, 1, h, w) in 0..1 -> (N, M)."""
+    target = target.expand_as(logits)
+    probability = logits.sigmoid()
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    focal = ((probability - target).abs() ** 2 * cross_entropy).mean(dim=(-2, -1))  # (N, M)
+    overlap = (probability * target).sum(dim=(-2, -1))
+    total = probability.sum(dim=(-2, -1)) + target.sum(dim=(-2, -1))
+    dice = 1 - (2 * overlap + 1) / (total + 1)  # (N, M)
+    return FOCAL_WEIGHT * focal + DICE_WEIGHT * dice
+
+
+@torch.no_grad()
+def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
+    """IoU of the masks cut at 0 with the target cut at a half: (N, M, h, w), (N, 1, h, w) -> (N, M)."""
+    mask, truth = logits > 0, (target > 0.5).expand_as(logits)
+    overlap = (mask & truth).sum(dim=(-2, -1))
+    return overlap / (mask | truth).sum(dim=(-2, -1)).clamp(min=1)
+
+
+def iou_loss(predicted: Tensor, logits: Tensor, target: Tensor) -> Tensor:
+    """Squared error of the predicted IoU; (N, M) -> (N, M)."""
+    return IOU_WEIGHT * (predicted - mask_iou(logits, target)) ** 2
