@@ -174,6 +174,10 @@ class ContractSuite:
     def test_bad_prompts(self, model: PromptableModel, embedding: Embedding) -> None:
         with pytest.raises(PromptError):
             model.decode(embedding, PixelPrompts(masks=np.zeros((1, 7, 5), dtype=np.float32)))
+        with pytest.raises(PromptError):
+            model.decode(embedding, points((np.nan, 3)))
+        with pytest.raises(PromptError):
+            model.decode(embedding, PixelPrompts(boxes=np.array([[0, 0, np.inf, 3]], dtype=np.float32)))
 
     @pytest.mark.parametrize(
         "bad", [np.zeros((48, 48), np.uint8), np.zeros((48, 48, 4), np.uint8), np.zeros((48, 48, 3))]

@@ -161,6 +161,8 @@ class OracleModel:
         assert isinstance(embedding, OracleEmbedding)
         if prompts.masks is not None and prompts.masks.shape[1:] != embedding.shape:
             raise PromptError(f"masks of {prompts.masks.shape[1:]}: expected {embedding.shape}, the decoder's own size")
+        if any(a is not None and not np.isfinite(a).all() for a in (prompts.points, prompts.boxes)):
+            raise PromptError("points or boxes that are not finite: expected pixel coordinates")
         count = 3 if multimask else 1
         pixels = np.zeros((len(prompts), count, *embedding.shape), dtype=bool)
         scores = np.zeros((len(prompts), count), dtype=np.float32)
@@ -193,7 +195,7 @@ class OracleModel:
 
 
 class NoisyOracle(OracleModel):
-    """An oracle with a trembling hand: boundaries off by some pixels, and objects missed, differently in each window."""
+    """An oracle with a trembling hand: in each window, boundaries stray and objects are missed in another way."""
 
     def __init__(self, scene: OracleScene, *, jitter_px: float, miss: float, seed: int = 0, tile_px: int = 64) -> None:
         super().__init__(scene, tile_px=tile_px, name="noisy-oracle")

@@ -111,9 +111,9 @@ def _line(rng: np.random.Generator, height: int, width: int) -> Bool:
 
 
 def _chain(rng: np.random.Generator, height: int, width: int) -> Bool:
-    return ndimage.binary_dilation(
-        _walk(rng, height, width, int(rng.integers(3, 9))), iterations=int(rng.integers(1, 4))
-    )
+    walk = _walk(rng, height, width, int(rng.integers(3, 9)))
+    wide: Bool = ndimage.binary_dilation(walk, iterations=int(rng.integers(1, 4)))
+    return wide
 
 
 def _blob(rng: np.random.Generator, height: int, width: int) -> Bool:
