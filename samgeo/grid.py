@@ -164,8 +164,9 @@ class Grid:
             )
         width = max(1, round(self.width * sizes[0] / resolution_m))
         height = max(1, round(self.height * sizes[1] / resolution_m))
-        stretched = self.transform @ Affine.scale(self.width / width, self.height / height)
-        return type(self)(width=width, height=height, transform=stretched, crs=self.crs)
+        t, across, down = self.transform, self.width / width, self.height / height
+        scaled = Affine(t.a * across, t.b * down, t.c, t.d * across, t.e * down, t.f)
+        return type(self)(width=width, height=height, transform=scaled, crs=self.crs)
 
     def footprint(self, *, points_per_edge: int = 21) -> Coordinates:
         """(n, 2) map x, y of a closed ring around all pixels, each edge cut into `points_per_edge` pieces.
