@@ -46,7 +46,7 @@ def bands(rgb: Floats, rng: np.random.Generator, gsd_m: float) -> None:
         rgb[...] = (rgb @ GREY)[..., None]
     elif chance < (0.3 if gsd_m > 2 else 0.12):
         green = rgb[..., 1] - 0.5 * (rgb[..., 0] + rgb[..., 2])
-        infrared = np.clip(0.75 * rgb[..., 0] + 4.5 * np.maximum(green, 0), 0, 1)
+        infrared = np.clip(np.float32(rng.uniform(0.7, 1.15)) * rgb[..., 0] + 4.5 * np.maximum(green, 0), 0, 1)
         rgb[..., 2] = rgb[..., 1]
         rgb[..., 1] = rgb[..., 0]
         rgb[..., 0] = infrared
@@ -55,7 +55,9 @@ def bands(rgb: Floats, rng: np.random.Generator, gsd_m: float) -> None:
 def develop(rgb: Floats, rng: np.random.Generator) -> None:
     """Uneven light, exposure, contrast, haze, saturation and a colour cast."""
     height, width = rgb.shape[:2]
-    light = 1 + np.float32(rng.uniform(0, 0.06)) * octaves(rng, (height, width), coarse_px=max(height, width) / 2, fine_px=200)
+    light = 1 + np.float32(rng.uniform(0, 0.06)) * octaves(
+        rng, (height, width), coarse_px=max(height, width) / 2, fine_px=200
+    )
     rgb *= light[..., None]
     low, high = np.quantile(rgb[:: max(1, height // 256), :: max(1, width // 256)], (0.01, 0.99))
     bottom, top = rng.uniform(0.0, 0.2), rng.uniform(0.72, 1.12)
@@ -63,12 +65,14 @@ def develop(rgb: Floats, rng: np.random.Generator) -> None:
     rgb *= np.float32((top - bottom) / max(high - low, 0.15))
     rgb += np.float32(bottom)
     np.clip(rgb, 0, None, out=rgb)
-    np.power(rgb, np.float32(rng.uniform(0.75, 1.3)), out=rgb)
+    middle = float(np.clip(np.median(rgb[::8, ::8]), 0.05, 0.8))
+    gamma = np.log(rng.uniform(0.26, 0.56)) / np.log(middle)
+    np.power(rgb, np.float32(np.clip(gamma, 0.55, 1.5)), out=rgb)
     mean = (rgb @ GREY)[..., None]
     rgb -= mean
-    rgb *= np.float32(rng.uniform(0.55, 1.35))
+    rgb *= np.float32(rng.uniform(0.4, 1.05))
     rgb += mean
-    rgb *= rng.normal(1, 0.05, 3).astype(np.float32)
+    rgb *= rng.normal(1, 0.035, 3).astype(np.float32)
     haze = np.float32(rng.uniform(0, 0.28) if rng.random() < 0.4 else 0.0)
     rgb *= 1 - haze
     rgb += haze * np.array([0.72, 0.76, 0.82], dtype=np.float32)

@@ -56,8 +56,8 @@ class Canvas:
     @classmethod
     def blank(cls, rng: np.random.Generator, height: int, width: int, gsd_m: float) -> Canvas:
         """An empty canvas with a sun and a viewing angle drawn by chance."""
-        turn, elevation = rng.uniform(0, 2 * math.pi), math.radians(rng.uniform(28, 68))
-        tilt = rng.uniform(0, 0.3) if rng.random() < 0.35 else rng.uniform(0, 0.05)
+        turn, elevation = rng.uniform(0, 2 * math.pi), math.radians(rng.uniform(33, 70))
+        tilt = rng.uniform(0, 0.32) if rng.random() < (0.55 if gsd_m < 0.2 else 0.3) else rng.uniform(0, 0.05)
         away = rng.uniform(0, 2 * math.pi)
         return cls(
             rng=rng,
@@ -69,7 +69,7 @@ class Canvas:
             sun=np.array([math.cos(turn), math.sin(turn)]),
             reach=1 / math.tan(elevation),
             lean=np.array([math.cos(away), math.sin(away)]) * tilt / gsd_m,
-            gloom=float(rng.uniform(0.42, 0.72)),
+            gloom=float(rng.uniform(0.4, 0.68)),
         )
 
     @property
@@ -119,7 +119,7 @@ class Canvas:
         length = self.px(height_m * self.reach)
         if length < 0.4:
             return
-        where = self.cover(sweep(polygon, self.sun * length))
+        where = self.cover([sweep(polygon, self.sun * length)])
         if where is None:
             return
         lower = self.elevation[where.rows, where.cols] < height_m * 0.7

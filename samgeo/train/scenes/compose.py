@@ -15,12 +15,18 @@ from samgeo.train.scenes import landscape as land
 from samgeo.train.scenes import settlements as people
 from samgeo.train.scenes.camera import expose
 from samgeo.train.scenes.canvas import Canvas
+from samgeo.train.scenes.farming import fields, tree_lines
+from samgeo.train.scenes.geometry import inset, split
 from samgeo.train.scenes.masks import read_objects
+from samgeo.train.scenes.roofs import building
+from samgeo.train.scenes.textures import octaves
+from samgeo.train.scenes.things import choose, tree
 
 LABELS = (
-    "building", "roof facet", "roof structure", "block", "field", "tree", "forest", "road", "water", "vehicle", "windscreen",
-    "vehicle row", "ship", "deck structure", "solar panel", "pool", "sports field", "tank", "bare ground", "orchard", "greenhouse",
-)  # fmt: skip
+    *("building", "roof facet", "roof structure", "block", "greenhouse", "tank", "solar panel", "pool", "sports field"),
+    *("field", "orchard", "bare ground", "tree", "forest", "road", "water"),
+    *("vehicle", "windscreen", "vehicle row", "ship", "deck structure"),
+)
 """What an object of a scene can be."""
 
 
@@ -68,17 +74,29 @@ def farmland(canvas: Canvas) -> None:
     rng, (height, width) = canvas.rng, canvas.shape
     land.ground(canvas, land.GRASS, land.SOIL)
     size = float(np.clip(rng.lognormal(5.0, 0.6), 40, 700))
-    size = float(np.clip(size, 18 * canvas.gsd_m, max(0.9 * min(height, width) * canvas.gsd_m, 20)))
-    outlines = land.fields(canvas, size, gap_m=float(rng.choice([0.5, 2, 6])))
+    size = float(np.clip(size, 24 * canvas.gsd_m, max(0.9 * min(height, width) * canvas.gsd_m, 20)))
+    area = None
+    if rng.random() < 0.6:
+        width_m = float(rng.uniform(3, 9) + 0.8 * canvas.gsd_m)
+        blocks = people.streets(
+            canvas, size * rng.uniform(2, 6), width_m, paved=rng.random() < 0.5, label=canvas.px(width_m) > 1.5
+        )
+        area = blocks
+    outlines = fields(canvas, size, gap_m=float(rng.choice([0.3, 1, 5])), blocks=area)
     if rng.random() < 0.4:
         land.river(canvas, float(rng.uniform(5, 25) + 4 * canvas.gsd_m))
     woods(canvas, int(rng.integers(0, 5)))
     for _ in range(int(rng.integers(0, 4))):
-        land.road(canvas, land.crossing(canvas, rng.choice([0.005, 0.05])), rng.uniform(4, 10) + 0.6 * canvas.gsd_m, paved=rng.random() < 0.6)
+        land.road(
+            canvas,
+            land.crossing(canvas, rng.choice([0.005, 0.05])),
+            rng.uniform(4, 10) + 0.6 * canvas.gsd_m,
+            paved=rng.random() < 0.6,
+        )
     if rng.random() < 0.3:
         land.lake(canvas, rng.uniform(0, width), rng.uniform(0, height), min(height, width) * rng.uniform(0.04, 0.15))
     if canvas.gsd_m < 2.5:
-        land.tree_lines(canvas, outlines, rng.uniform(0, 0.4))
+        tree_lines(canvas, outlines, rng.uniform(0, 0.4))
         farms(canvas, int(rng.poisson(2)))
     if rng.random() < 0.2 and canvas.gsd_m < 1.5:
         people.greenery(canvas, 0.0004)
@@ -91,21 +109,27 @@ def farms(canvas: Canvas, count: int) -> None:
         x, y, angle = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(0, math.pi)
         yard = land.blob(canvas, x, y, canvas.px(rng.uniform(18, 35)))
         if yard is not None:
-            canvas.paint(yard.with_alpha(yard.alpha * np.float32(0.9)), land.choose(rng, land.SOIL + land.GRASS + land.PAVED), 0)
+            canvas.paint(
+                yard.with_alpha(yard.alpha * np.float32(0.9)), choose(rng, land.SOIL + land.GRASS + land.PAVED), 0
+            )
         for _ in range(int(rng.integers(2, 7))):
             dx, dy = rng.normal(0, canvas.px(16), 2)
             size = canvas.px(rng.uniform(9, 32))
-            people.house(canvas, x + dx, y + dy, size, size * rng.uniform(0.4, 0.6), angle, ("tile", "sheet", "sheet", "flat"))
+            people.house(
+                canvas, x + dx, y + dy, size, size * rng.uniform(0.4, 0.6), angle, ("tile", "sheet", "sheet", "flat")
+            )
         for _ in range(int(rng.integers(3, 12))):
             dx, dy = rng.normal(0, canvas.px(25), 2)
-            land.tree(canvas, x + dx, y + dy, float(rng.uniform(2, 5)))
+            tree(canvas, x + dx, y + dy, float(rng.uniform(2, 5)))
 
 
 def woods(canvas: Canvas, count: int) -> None:
     """Some patches of forest."""
     rng, (height, width) = canvas.rng, canvas.shape
     for _ in range(count):
-        where = land.blob(canvas, rng.uniform(0, width), rng.uniform(0, height), min(height, width) * rng.uniform(0.04, 0.25), 0.3)
+        where = land.blob(
+            canvas, rng.uniform(0, width), rng.uniform(0, height), min(height, width) * rng.uniform(0.04, 0.25), 0.3
+        )
         if where is not None:
             land.forest(canvas, where, float(rng.uniform(4, 10)))
 
@@ -118,7 +142,7 @@ def wild(canvas: Canvas) -> None:
     if rng.random() < 0.4:
         land.river(canvas, float(rng.uniform(3, 15) + 6 * canvas.gsd_m))
     if rng.random() < 0.6:
-        field = land.octaves(rng, canvas.shape, coarse_px=min(height, width) / rng.uniform(1.5, 4), fine_px=4, falloff=0.5)
+        field = octaves(rng, canvas.shape, coarse_px=min(height, width) / rng.uniform(1.5, 4), fine_px=4, falloff=0.5)
         field += np.float32(rng.uniform(-0.6, 1.2))
         land.forest(canvas, canvas.whole().with_alpha(np.clip(field * 12 + 0.5, 0, 1)), float(rng.uniform(3, 11)))
     else:
@@ -134,35 +158,37 @@ def lakes(canvas: Canvas) -> None:
     rng, (height, width) = canvas.rng, canvas.shape
     land.ground(canvas, land.GRASS, land.SOIL)
     if rng.random() < 0.6 and canvas.gsd_m > 0.8:
-        land.fields(canvas, rng.uniform(40, 120) * max(1, canvas.gsd_m / 3))
+        fields(canvas, rng.uniform(40, 120) * max(1, canvas.gsd_m / 3))
     woods(canvas, int(rng.integers(0, 6)))
     for _ in range(int(rng.integers(1, 14))):
-        land.lake(canvas, rng.uniform(0, width), rng.uniform(0, height), min(height, width) * float(np.exp(rng.uniform(math.log(0.012), math.log(0.2)))))
+        land.lake(
+            canvas,
+            rng.uniform(0, width),
+            rng.uniform(0, height),
+            min(height, width) * float(np.exp(rng.uniform(math.log(0.012), math.log(0.2)))),
+        )
     if rng.random() < 0.6:
         land.river(canvas, float(rng.uniform(4, 30) * max(canvas.gsd_m, 0.4)))
 
 
 def mixed(canvas: Canvas) -> None:
-    """A suburb with a pitch and woods at its edge."""
+    """A suburb with woods at its edge."""
     people.suburb(canvas)
-    rng, (height, width) = canvas.rng, canvas.shape
-    if rng.random() < 0.8:
-        people.sports_field(canvas, rng.uniform(0, width), rng.uniform(0, height), rng.uniform(0, math.pi))
-    woods(canvas, int(rng.integers(0, 3)))
+    woods(canvas, int(canvas.rng.integers(0, 3)))
 
 
 def parking(canvas: Canvas) -> None:
     """Car parks between halls."""
-    rng, (height, width) = canvas.rng, canvas.shape
+    rng = canvas.rng
     land.ground(canvas, land.PAVED, land.GRASS)
-    for lot in people.split(land.frame(canvas, rng.uniform(0, math.pi)), canvas.px(rng.uniform(35, 70)) ** 2, rng):
-        inner = people.inset(lot, canvas.px(rng.uniform(1, 4)))
+    for lot in split(land.frame(canvas, rng.uniform(0, math.pi)), canvas.px(rng.uniform(35, 70)) ** 2, rng):
+        inner = inset(lot, canvas.px(rng.uniform(1, 4)))
         if len(inner) < 3 or not land.visible(canvas, inner):
             continue
         if rng.random() < 0.7:
             people.car_park(canvas, inner)
         else:
-            people.building(canvas, people.trimmed(canvas, inner), people.random_roof(canvas, ("flat", "sheet"), (4, 10)))
+            building(canvas, people.trimmed(canvas, inner), people.random_roof(canvas, ("flat", "sheet"), (4, 10)))
     people.greenery(canvas, rng.uniform(0.0003, 0.002))
 
 

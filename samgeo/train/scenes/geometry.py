@@ -33,7 +33,7 @@ class Cover:
     """(h, w) 0 to 1."""
 
     def grid(self) -> tuple[Floats, Floats]:
-        """x (1, w) and y (h, 1) of the pixel centres."""
+        """The pixel centres: x (1, w) and y (h, 1)."""
         x = np.arange(self.cols.start, self.cols.stop, dtype=np.float32)[None, :] + np.float32(0.5)
         y = np.arange(self.rows.start, self.rows.stop, dtype=np.float32)[:, None] + np.float32(0.5)
         return x, y
@@ -52,7 +52,9 @@ def rectangle(x: float, y: float, length: float, width: float, angle: float) -> 
     """A rectangle about its centre; `length` runs along the direction `angle` (radians)."""
     along, across = unit(angle) * length / 2, unit(angle + math.pi / 2) * width / 2
     centre = np.array([x, y])
-    return np.stack([centre - along - across, centre + along - across, centre + along + across, centre - along + across])
+    return np.stack(
+        [centre - along - across, centre + along - across, centre + along + across, centre - along + across]
+    )
 
 
 def circle(x: float, y: float, radius: float, corners: int = 24) -> Polygon:
@@ -63,14 +65,16 @@ def circle(x: float, y: float, radius: float, corners: int = 24) -> Polygon:
 
 def polygon_area(polygon: Polygon) -> float:
     """Unsigned area by the shoelace formula, square pixels."""
-    x, y = polygon[:, 0], polygon[:, 1]
-    return 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
+    points = polygon.tolist()
+    twice = sum(ax * by - bx * ay for (ax, ay), (bx, by) in zip(points, points[1:] + points[:1], strict=True))
+    return abs(float(twice)) / 2
 
 
 def axis(polygon: Polygon) -> float:
     """Direction of the longest edge, radians."""
-    edges = np.roll(polygon, -1, axis=0) - polygon
-    x, y = edges[int(np.argmax((edges**2).sum(axis=1)))]
+    points = polygon.tolist()
+    edges = [(bx - ax, by - ay) for (ax, ay), (bx, by) in zip(points, points[1:] + points[:1], strict=True)]
+    x, y = max(edges, key=lambda edge: edge[0] ** 2 + edge[1] ** 2)
     return math.atan2(y, x)
 
 
@@ -82,8 +86,13 @@ def extents(polygon: Polygon, angle: float) -> tuple[float, float, float, float]
 
 def clip(polygon: Polygon, normal: NDArray[np.float64], offset: float) -> Polygon:
     """The part of a convex polygon where x,y . normal <= offset (Sutherland and Hodgman 1974); may be empty."""
-    side = (polygon @ normal - offset).tolist()
-    points = polygon.tolist()
+    kept = _clip(polygon.tolist(), float(normal[0]), float(normal[1]), offset)
+    return np.array(kept, dtype=np.float64).reshape(-1, 2)
+
+
+def _clip(points: list[list[float]], nx: float, ny: float, offset: float) -> list[list[float]]:
+    """`clip` on plain lists, which are faster than arrays for a handful of corners."""
+    side = [x * nx + y * ny - offset for x, y in points]
     kept: list[list[float]] = []
     for (x0, y0), (x1, y1), s0, s1 in zip(points, points[1:] + points[:1], side, side[1:] + side[:1], strict=True):
         if s0 <= 0:
@@ -91,34 +100,37 @@ def clip(polygon: Polygon, normal: NDArray[np.float64], offset: float) -> Polygo
         if (s0 < 0 < s1) or (s1 < 0 < s0):
             t = s0 / (s0 - s1)
             kept.append([x0 + t * (x1 - x0), y0 + t * (y1 - y0)])
-    return np.array(kept, dtype=np.float64).reshape(-1, 2)
+    return kept
 
 
-def outward_normals(polygon: Polygon) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Outward unit normals (K, 2) and offsets (K,) of the edges of a convex polygon: inside is p . n <= offset."""
-    edges = np.roll(polygon, -1, axis=0) - polygon
-    normals = np.stack([edges[:, 1], -edges[:, 0]], axis=1)
-    normals /= np.maximum(np.hypot(normals[:, 0], normals[:, 1]), 1e-9)[:, None]
-    offsets = (normals * polygon).sum(axis=1)
-    if (polygon.mean(axis=0) @ normals.T - offsets).sum() > 0:
-        normals, offsets = -normals, -offsets
-    return normals, offsets
+def outward_normals(polygon: Polygon) -> list[tuple[float, float, float]]:
+    """For each edge of a convex polygon its outward unit normal (x, y) and offset: inside is p . normal <= offset."""
+    points = polygon.tolist()
+    pairs = list(zip(points, points[1:] + points[:1], strict=True))
+    turn = 1.0 if sum(ax * by - bx * ay for (ax, ay), (bx, by) in pairs) > 0 else -1.0
+    found = []
+    for (ax, ay), (bx, by) in pairs:
+        length = max(math.hypot(bx - ax, by - ay), 1e-9) * turn
+        nx, ny = (by - ay) / length, (ax - bx) / length
+        found.append((nx, ny, nx * ax + ny * ay))
+    return found
 
 
 def inset(polygon: Polygon, distance: float) -> Polygon:
     """A convex polygon with every edge moved inwards by `distance` px; empty where nothing is left."""
-    normals, offsets = outward_normals(polygon)
-    inner = polygon
-    for normal, offset in zip(normals, offsets, strict=True):
-        if len(inner) >= 3:
-            inner = clip(inner, normal, float(offset) - distance)
-    return inner if len(inner) >= 3 else np.empty((0, 2))
+    inner = polygon.tolist()
+    for nx, ny, offset in outward_normals(polygon) if len(polygon) >= 3 else []:
+        inner = _clip(inner, nx, ny, offset - distance)
+    return np.array(inner if len(inner) >= 3 else [], dtype=np.float64).reshape(-1, 2)
 
 
-def split(polygon: Polygon, target: float, rng: np.random.Generator, *, tilt: float = 0.03) -> list[Polygon]:
+def split(
+    polygon: Polygon, target: float, rng: np.random.Generator, *, tilt: float = 0.03, spread: float = 0.25
+) -> list[Polygon]:
     """Cut a convex polygon again and again until its pieces have about `target` square pixels.
 
-    Each cut runs across the longer side; `tilt` (radians) is how far it may lean. The pieces partition the polygon.
+    Each cut runs across the longer side; `tilt` (radians) is how far it may lean, `spread` how much the sizes differ.
+    The pieces partition the polygon.
     """
     done: list[Polygon] = []
     todo = [polygon]
@@ -126,7 +138,7 @@ def split(polygon: Polygon, target: float, rng: np.random.Generator, *, tilt: fl
         piece = todo.pop()
         if len(piece) < 3:
             continue
-        if polygon_area(piece) < target * rng.uniform(0.9, 2.2):
+        if polygon_area(piece) < target * rng.lognormal(0.4, spread):
             done.append(piece)
             continue
         angle = axis(piece)
@@ -162,24 +174,42 @@ def curve(start: Sequence[float], end: Sequence[float], bend: float, rng: np.ran
     a, b = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
     t = np.linspace(0, 1, 65)
     stray = sum(rng.normal(0, bend / k) * np.sin(math.pi * k * t + rng.uniform(0, 0.4)) for k in range(1, 5))
-    return a + (b - a) * t[:, None] + np.array([-(b - a)[1], (b - a)[0]]) * np.asarray(stray)[:, None]
+    line: Polygon = a + (b - a) * t[:, None] + np.array([-(b - a)[1], (b - a)[0]]) * np.asarray(stray)[:, None]
+    return line
 
 
-def sweep(polygon: Polygon, vector: NDArray[np.float64]) -> list[Polygon]:
-    """Polygons whose union is what `polygon` passes over on its way along `vector`."""
-    moved = polygon + vector
-    following, moved_following = np.roll(polygon, -1, axis=0), np.roll(moved, -1, axis=0)
-    sides = [np.stack(q) for q in zip(polygon, following, moved_following, moved, strict=True)]
-    return [polygon, moved, *sides]
+def sweep(polygon: Polygon, vector: NDArray[np.float64]) -> Polygon:
+    """What a convex polygon passes over on its way along `vector`: its leading edges move, its trailing ones stay."""
+    edges = np.roll(polygon, -1, axis=0) - polygon
+    x, y = polygon[:, 0], polygon[:, 1]
+    turn = float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
+    leads = (edges[:, 1] * vector[0] - edges[:, 0] * vector[1]) * turn > 0
+    before = np.roll(leads, 1)
+    start = polygon + np.where(before[:, None], vector, 0.0)
+    end = polygon + np.where(leads[:, None], vector, 0.0)
+    corners = np.stack([start, end], axis=1).reshape(-1, 2)
+    distinct = np.stack([np.ones_like(leads), before != leads], axis=1).ravel()
+    hull: Polygon = corners[distinct]
+    return hull
+
+
+def window(x: float, y: float, reach: float, height: int, width: int) -> Cover | None:
+    """A full square of `reach` px about a point, cut to the image; None where nothing is left."""
+    left, top = max(math.floor(x - reach), 0), max(math.floor(y - reach), 0)
+    right, bottom = min(math.ceil(x + reach), width), min(math.ceil(y + reach), height)
+    if right <= left or bottom <= top:
+        return None
+    alpha = np.ones((bottom - top, right - left), dtype=np.float32)
+    return Cover(rows=slice(top, bottom), cols=slice(left, right), alpha=alpha)
 
 
 def cover(polygons: Iterable[Polygon], height: int, width: int) -> Cover | None:
     """Antialiased coverage of the union of some polygons in an image; None where they miss it."""
     shapes = list(polygons)
-    low = np.floor(np.min([p.min(axis=0) for p in shapes], axis=0)).astype(int) - 1
-    high = np.ceil(np.max([p.max(axis=0) for p in shapes], axis=0)).astype(int) + 1
-    left, top = max(int(low[0]), 0), max(int(low[1]), 0)
-    right, bottom = min(int(high[0]), width), min(int(high[1]), height)
+    corners = np.concatenate(shapes)
+    low, high = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    left, top = max(math.floor(low[0]) - 1, 0), max(math.floor(low[1]) - 1, 0)
+    right, bottom = min(math.ceil(high[0]) + 1, width), min(math.ceil(high[1]) + 1, height)
     if right <= left or bottom <= top:
         return None
     size = (bottom - top) * (right - left)

@@ -12,30 +12,29 @@ from samgeo.train.scenes.geometry import (
     Cover,
     Floats,
     Polygon,
-    axis,
     clip,
     curve,
     densify,
-    inset,
-    polygon_area,
     rectangle,
     ribbon,
-    split,
     unit,
 )
-from samgeo.train.scenes.textures import coordinates, octaves, patchwork, stripes, tint
-from samgeo.train.scenes.things import canopy, choose, tree
+from samgeo.train.scenes.textures import coordinates, octaves, stripes, tint
+from samgeo.train.scenes.things import canopy, choose
 
 Palette = tuple[tuple[float, float, float], ...]
 
 GRASS: Palette = ((0.28, 0.36, 0.17), (0.36, 0.4, 0.22), (0.44, 0.42, 0.27), (0.22, 0.3, 0.14))
 SOIL: Palette = ((0.55, 0.44, 0.33), (0.62, 0.47, 0.34), (0.6, 0.36, 0.24), (0.7, 0.63, 0.52), (0.45, 0.38, 0.31))
 PAVED: Palette = ((0.34, 0.34, 0.34), (0.42, 0.41, 0.39), (0.27, 0.27, 0.28), (0.52, 0.5, 0.47))
-CROPS: Palette = (
-    (0.24, 0.36, 0.15), (0.32, 0.42, 0.18), (0.18, 0.28, 0.12), (0.42, 0.45, 0.22), (0.62, 0.55, 0.36), (0.7, 0.63, 0.44),
-    (0.52, 0.43, 0.33), (0.44, 0.36, 0.28), (0.36, 0.3, 0.24), (0.3, 0.35, 0.2), (0.66, 0.64, 0.25), (0.5, 0.47, 0.33),
+WATERS: Palette = (
+    (0.07, 0.12, 0.14),
+    (0.1, 0.2, 0.22),
+    (0.12, 0.18, 0.12),
+    (0.3, 0.28, 0.2),
+    (0.05, 0.07, 0.09),
+    (0.16, 0.3, 0.33),
 )
-WATERS: Palette = ((0.07, 0.12, 0.14), (0.1, 0.2, 0.22), (0.12, 0.18, 0.12), (0.3, 0.28, 0.2), (0.05, 0.07, 0.09), (0.16, 0.3, 0.33))
 
 
 def frame(canvas: Canvas, angle: float) -> Polygon:
@@ -58,7 +57,9 @@ def ground(canvas: Canvas, *palettes: Palette) -> None:
     colors = [choose(rng, palette) for palette in palettes for _ in range(2)]
     canvas.rgb[...] = colors[0]
     for color in colors[1:]:
-        field = octaves(rng, shape, coarse_px=max(canvas.px(rng.uniform(8, 60)), 8), fine_px=2.5, falloff=rng.uniform(0.5, 0.8))
+        field = octaves(
+            rng, shape, coarse_px=max(canvas.px(rng.uniform(8, 60)), 8), fine_px=2.5, falloff=rng.uniform(0.5, 0.8)
+        )
         field -= np.float32(rng.uniform(-0.3, 0.9))
         field *= np.float32(rng.uniform(0.4, 2.5))
         canvas.paint(canvas.whole().with_alpha(np.clip(field + 0.5, 0, 1, out=field)), color)
@@ -78,72 +79,11 @@ def bent(polygon: Polygon, field: tuple[Floats, float], step: float) -> Polygon:
     lattice, spacing = field
     dense = densify(polygon, step)
     at = (dense + spacing * (lattice.shape[1] - 3) * 0.28) / spacing + 1
-    moves = [ndimage.map_coordinates(part, [at[:, 1], at[:, 0]], order=3, mode="nearest", prefilter=False) for part in lattice]
+    moves = [
+        ndimage.map_coordinates(part, [at[:, 1], at[:, 0]], order=3, mode="nearest", prefilter=False)
+        for part in lattice
+    ]
     return np.asarray(dense + np.stack(moves, axis=1))
-
-
-def fields(canvas: Canvas, size_m: float, *, gap_m: float = 1.5) -> list[Polygon]:
-    """An irregular partition into fields; returns the strips between them that may carry trees."""
-    rng = canvas.rng
-    target = canvas.px(size_m) ** 2 * rng.uniform(0.3, 0.9)
-    pieces = split(frame(canvas, rng.uniform(0, math.pi)), target, rng, tilt=rng.choice([0.0, 0.03, 0.12]))
-    curved = rng.random() < 0.5
-    field = warp(canvas, canvas.px(size_m) * rng.uniform(0.02, 0.12), canvas.px(size_m) * 2)
-    crops = [choose(rng, CROPS) for _ in range(int(rng.integers(3, 8)))]
-    kept = []
-    for piece in pieces:
-        inner = inset(piece, max(canvas.px(gap_m) * rng.uniform(0.2, 1.0), 0.35))
-        if len(inner) < 3 or polygon_area(inner) < 60:
-            continue
-        shape = bent(inner, field, max(canvas.px(size_m) / 6, 8)) if curved else inner
-        if visible(canvas, shape) and rng.random() < 0.94:
-            crop(canvas, shape, crops[int(rng.integers(len(crops)))], axis(piece))
-            kept.append(shape)
-    return kept
-
-
-def crop(canvas: Canvas, shape: Polygon, color: Floats, angle: float) -> None:
-    """One field: its colour, rows, tramlines and bad spots."""
-    rng, where = canvas.rng, canvas.cover([shape])
-    if where is None or np.count_nonzero(where.alpha >= 0.5) < 30:
-        return
-    angle += math.pi / 2 * (rng.random() < 0.25)
-    size, centre = where.alpha.shape, shape.mean(axis=0)
-    _, v = coordinates(where, float(centre[0]), float(centre[1]), angle)
-    value = 1 + np.float32(rng.uniform(0.01, 0.09)) * canvas.noise.cut(size, "coarse")
-    value += np.float32(rng.uniform(0.01, 0.07)) * canvas.noise.cut(size, "fine")
-    sway = v + canvas.noise.cut(size, "coarse") * np.float32(0.3)
-    value += np.float32(rng.choice([0.0, 0.04, 0.1])) * stripes(sway, canvas.px(rng.choice([0.75, 1.5, 3, 6, 12])))
-    if rng.random() < 0.4:
-        swath = canvas.px(rng.choice([6, 12, 24]))
-        value += np.float32(rng.choice([0.03, 0.07])) * patchwork(rng, v, v * 0, (max(swath, 1.5), 1))
-    if rng.random() < 0.4:
-        pitch = canvas.px(rng.choice([18, 24, 36]))
-        off = np.abs((v / np.float32(pitch)) % 1 - 0.5) * np.float32(pitch)
-        value -= np.float32(0.14 * min(1, canvas.px(0.8))) * np.clip(1.3 - np.abs(off - canvas.px(0.9)) / max(canvas.px(0.4), 0.5), 0, 1)
-    own = np.clip(color * rng.normal(1, 0.08) + rng.normal(0, 0.012, 3), 0.03, 0.95).astype(np.float32)
-    rgb = tint(own, np.clip(value, 0.3, 1.8))
-    if rng.random() < 0.4:
-        other = choose(rng, CROPS)
-        amount = np.clip((canvas.noise.cut(size, "coarse") - rng.uniform(0.3, 2.0)) * rng.uniform(0.3, 1.5), 0, 0.8)
-        rgb += (other - rgb) * amount[..., None].astype(np.float32)
-    canvas.paint(where, rgb, canvas.new("field"))
-
-
-def tree_lines(canvas: Canvas, outlines: list[Polygon], share: float) -> None:
-    """Hedges and rows of trees along some edges of fields."""
-    rng = canvas.rng
-    for outline in outlines:
-        if rng.random() > share:
-            continue
-        dense = densify(outline, max(canvas.px(4), 3))
-        start = int(rng.integers(len(dense)))
-        run = np.roll(dense, -start, axis=0)[: max(3, int(len(dense) * rng.uniform(0.08, 0.4)))]
-        if len(run) > 600:
-            run = run[:600]
-        for x, y in run:
-            if rng.random() < 0.8:
-                tree(canvas, float(x + rng.normal(0, canvas.px(0.8))), float(y + rng.normal(0, canvas.px(0.8))), float(rng.uniform(1, 3.5)))
 
 
 def blob(canvas: Canvas, x: float, y: float, radius_px: float, rough: float = 0.25) -> Cover | None:
@@ -158,7 +98,9 @@ def blob(canvas: Canvas, x: float, y: float, radius_px: float, rough: float = 0.
     edge = octaves(rng, shape, coarse_px=max(radius_px * 0.7, 6), fine_px=3, falloff=0.5) * np.float32(rough)
     distance += edge
     rim = np.maximum(np.hypot(u, v) / np.float32(1.55 * radius_px) - 0.8, 0) * 5
-    return where.with_alpha(np.clip((0.9 - distance - rim) * np.float32(radius_px) * 0.8 + 0.5, 0, 1).astype(np.float32))
+    return where.with_alpha(
+        np.clip((0.9 - distance - rim) * np.float32(radius_px) * 0.8 + 0.5, 0, 1).astype(np.float32)
+    )
 
 
 def lake(canvas: Canvas, x: float, y: float, radius_px: float) -> None:
@@ -180,7 +122,9 @@ def water(canvas: Canvas, where: Cover) -> None:
     value += np.float32(rng.uniform(0.01, 0.1)) * canvas.noise.cut(shape, "fine")
     if canvas.gsd_m < 1 and rng.random() < 0.6:
         u, _ = coordinates(where, 0, 0, rng.uniform(0, math.pi))
-        value += np.float32(0.06) * stripes(u + canvas.px(0.7) * canvas.noise.cut(shape, "medium"), canvas.px(rng.uniform(1, 4)))
+        value += np.float32(0.06) * stripes(
+            u + canvas.px(0.7) * canvas.noise.cut(shape, "medium"), canvas.px(rng.uniform(1, 4))
+        )
     rgb = tint(deep, np.clip(value, 0.3, 2))
     rgb += (shallow * 0.6 - rgb) * shore
     canvas.paint(where, rgb, canvas.new("water"), 0)
@@ -218,7 +162,9 @@ def sea(canvas: Canvas) -> Polygon:
     whole = canvas.whole()
     u, _ = coordinates(whole, float(shore[0]), float(shore[1]), angle)
     if rng.random() < 0.6:
-        u += octaves(rng, canvas.shape, coarse_px=max(height, width) / 3, fine_px=4, falloff=0.5) * np.float32(min(height, width) * rng.uniform(0.02, 0.12))
+        u += octaves(rng, canvas.shape, coarse_px=max(height, width) / 3, fine_px=4, falloff=0.5) * np.float32(
+            min(height, width) * rng.uniform(0.02, 0.12)
+        )
     water(canvas, whole.with_alpha(np.clip(u + 0.5, 0, 1)))
     return np.stack([shore, out])
 
@@ -233,7 +179,9 @@ def forest(canvas: Canvas, where: Cover, crown_m: float) -> None:
     canopy(canvas, where, crown_m, parent=owner)
 
 
-def road(canvas: Canvas, line: Polygon, width_m: float, *, owner: int | None = None, paved: bool = True, lines: bool = True) -> int | None:
+def road(
+    canvas: Canvas, line: Polygon, width_m: float, *, owner: int | None = None, paved: bool = True, lines: bool = True
+) -> int | None:
     """A road along a line; returns its id. Several pieces with one owner make one network."""
     rng, width = canvas.rng, canvas.px(width_m)
     where = canvas.cover([ribbon(line, width)])
@@ -294,7 +242,9 @@ def stains(canvas: Canvas, count: int, radius_m: tuple[float, float] = (0.5, 6))
     """Patches of bare or overgrown ground, rubble and puddles without a clear edge: clutter."""
     rng, (height, width) = canvas.rng, canvas.shape
     for _ in range(count):
-        where = blob(canvas, rng.uniform(0, width), rng.uniform(0, height), max(canvas.px(rng.uniform(*radius_m)), 3), 0.4)
+        where = blob(
+            canvas, rng.uniform(0, width), rng.uniform(0, height), max(canvas.px(rng.uniform(*radius_m)), 3), 0.4
+        )
         if where is not None:
             faint = np.clip(0.45 + 0.5 * canvas.noise.cut(where.alpha.shape), 0, 1) * rng.uniform(0.2, 0.8)
             ids = canvas.ids[where.rows, where.cols]

@@ -79,8 +79,12 @@ def windows(canvas: Canvas, levels: list[NDArray[np.int32]]) -> dict[int, Window
             if number == 0:
                 continue
             old = boxes.get(number)
-            top, left = (rows.start, cols.start) if old is None else (min(rows.start, old.row), min(cols.start, old.col))
-            bottom, right = (rows.stop, cols.stop) if old is None else (max(rows.stop, old.row_end), max(cols.stop, old.col_end))
+            top, left = (
+                (rows.start, cols.start) if old is None else (min(rows.start, old.row), min(cols.start, old.col))
+            )
+            bottom, right = (
+                (rows.stop, cols.stop) if old is None else (max(rows.stop, old.row_end), max(cols.stop, old.col_end))
+            )
             boxes[number] = Window(row=top, col=left, height=bottom - top, width=right - left)
     return boxes
 

@@ -27,10 +27,34 @@ PART_PX = 140
 """Facets smaller than this are not objects of their own."""
 
 COLORS: dict[str, tuple[tuple[float, float, float], ...]] = {
-    "tile": ((0.55, 0.3, 0.2), (0.45, 0.24, 0.17), (0.62, 0.42, 0.3), (0.3, 0.29, 0.29), (0.2, 0.2, 0.22), (0.42, 0.38, 0.33)),
+    "tile": (
+        (0.55, 0.3, 0.2),
+        (0.45, 0.24, 0.17),
+        (0.62, 0.42, 0.3),
+        (0.3, 0.29, 0.29),
+        (0.2, 0.2, 0.22),
+        (0.42, 0.38, 0.33),
+    ),
     "shingle": ((0.36, 0.34, 0.33), (0.48, 0.45, 0.42), (0.4, 0.32, 0.26), (0.25, 0.25, 0.27), (0.56, 0.5, 0.43)),
-    "sheet": ((0.72, 0.74, 0.76), (0.6, 0.62, 0.63), (0.5, 0.34, 0.25), (0.28, 0.4, 0.58), (0.62, 0.22, 0.2), (0.3, 0.45, 0.36), (0.85, 0.86, 0.85), (0.42, 0.3, 0.24)),
-    "flat": ((0.6, 0.58, 0.55), (0.75, 0.73, 0.7), (0.45, 0.44, 0.43), (0.9, 0.9, 0.88), (0.3, 0.3, 0.31), (0.56, 0.5, 0.42), (0.66, 0.6, 0.5)),
+    "sheet": (
+        (0.72, 0.74, 0.76),
+        (0.6, 0.62, 0.63),
+        (0.5, 0.34, 0.25),
+        (0.28, 0.4, 0.58),
+        (0.62, 0.22, 0.2),
+        (0.3, 0.45, 0.36),
+        (0.85, 0.86, 0.85),
+        (0.42, 0.3, 0.24),
+    ),
+    "flat": (
+        (0.6, 0.58, 0.55),
+        (0.75, 0.73, 0.7),
+        (0.45, 0.44, 0.43),
+        (0.9, 0.9, 0.88),
+        (0.3, 0.3, 0.31),
+        (0.56, 0.5, 0.42),
+        (0.66, 0.6, 0.5),
+    ),
     "thatch": ((0.45, 0.38, 0.28), (0.36, 0.31, 0.25), (0.52, 0.46, 0.36)),
 }
 """Typical reflectances of roof coverings."""
@@ -48,23 +72,27 @@ class Roof:
     """Eaves above ground."""
     pitch: float = 0.45
     """Slope of the facets, radians."""
+    clutter: float = 1.0
+    """How much stands on it, against the usual."""
+    label: str = "building"
+    """What it is the roof of."""
 
 
 def pick_color(rng: np.random.Generator, covering: str) -> Floats:
     """A reflectance (3,) for a covering, near one of the typical ones."""
     table = COLORS[covering]
     base = np.array(table[int(rng.integers(len(table)))], dtype=np.float32)
-    return np.clip(base * rng.uniform(0.75, 1.2) + rng.normal(0, 0.02, 3), 0.04, 0.97).astype(np.float32)
+    return np.clip(base * rng.uniform(0.75, 1.2) + rng.normal(0, 0.012, 3), 0.04, 0.97).astype(np.float32)
 
 
 def building(canvas: Canvas, ground: Polygon, roof: Roof, *, parent: int = NOTHING, color: Floats | None = None) -> int:
     """Paint a building on a convex footprint: shadow, walls, roof and parts; returns its id."""
     rng = canvas.rng
-    owner = canvas.new("building", parent)
+    owner = canvas.new(roof.label, parent)
     canvas.shade(ground, roof.height_m)
     shift = canvas.lean * roof.height_m
     if math.hypot(*shift) > 0.7:
-        walls = canvas.cover(sweep(ground, shift))
+        walls = canvas.cover([sweep(ground, shift)])
         if walls is not None:
             wall = np.clip(rng.uniform(0.25, 0.6) * np.array([1.0, 0.96, 0.9]), 0, 1).astype(np.float32)
             grain = 1 + 0.12 * canvas.noise.cut(walls.alpha.shape)
@@ -75,24 +103,24 @@ def building(canvas: Canvas, ground: Polygon, roof: Roof, *, parent: int = NOTHI
         return owner
     base = pick_color(rng, roof.covering) if color is None else color
     facets, shades = facet_map(canvas, where, top, roof)
-    surface = cladding(canvas, where, top, roof, facets)
+    surface = cladding(canvas, where, top, roof)
     canvas.paint(where, tint(base, shades) * surface, owner, roof.height_m)
     area = polygon_area(top)
     if area > 3 * PART_PX and roof.shape in ("gable", "hip"):
         own_facets(canvas, where, facets, owner)
-    if area > 120:
+    if area > 200:
         furnish(canvas, top, roof, owner)
     return owner
 
 
 def facet_map(canvas: Canvas, where: Cover, top: Polygon, roof: Roof) -> tuple[Floats, Floats]:
     """Which facet each pixel of a roof lies on, and how bright that is against flat ground: two (h, w) arrays."""
-    normals, offsets = outward_normals(top)
-    x, y = where.grid()
     if roof.shape == "hip":
-        depth = np.stack([np.float32(o) - x * np.float32(n[0]) - y * np.float32(n[1]) for n, o in zip(normals, offsets, strict=True)])
+        edges = outward_normals(top)
+        x, y = where.grid()
+        depth = np.stack([np.float32(o) - x * np.float32(nx) - y * np.float32(ny) for nx, ny, o in edges])
         facets = depth.argmin(axis=0).astype(np.float32)
-        outward = normals
+        outward = np.array(edges)[:, :2]
     elif roof.shape == "gable":
         angle = long_axis(top)
         centre = top.mean(axis=0)
@@ -116,16 +144,15 @@ def long_axis(polygon: Polygon) -> float:
     return angle if u1 - u0 >= v1 - v0 else angle + math.pi / 2
 
 
-def cladding(canvas: Canvas, where: Cover, top: Polygon, roof: Roof, facets: Floats) -> Floats:
+def cladding(canvas: Canvas, where: Cover, top: Polygon, roof: Roof) -> Floats:
     """Texture and weather of a roof, (h, w, 3) about 1."""
     rng, shape = canvas.rng, where.alpha.shape
     centre = top.mean(axis=0)
     u, v = coordinates(where, float(centre[0]), float(centre[1]), long_axis(top))
     value = 1 + np.float32(rng.uniform(0.02, 0.09)) * canvas.noise.cut(shape, "coarse")
     value += np.float32(rng.uniform(0.01, 0.05)) * canvas.noise.cut(shape, "fine")
-    along = np.where(facets % 2 == 0, u, u) if roof.shape != "hip" else u
     if roof.covering == "sheet":
-        value += np.float32(rng.uniform(0.04, 0.16)) * stripes(along, canvas.px(rng.choice([0.15, 0.3, 0.6, 1.0])))
+        value += np.float32(rng.uniform(0.04, 0.16)) * stripes(u, canvas.px(rng.choice([0.15, 0.3, 0.6, 1.0])))
         sheets = patchwork(rng, u, v, (canvas.px(rng.uniform(0.8, 2.5)), canvas.px(rng.uniform(2, 5))))
         value += np.float32(rng.choice([0.015, 0.05, 0.14])) * sheets
     elif roof.covering == "tile":
@@ -136,6 +163,10 @@ def cladding(canvas: Canvas, where: Cover, top: Polygon, roof: Roof, facets: Flo
     elif roof.covering == "thatch":
         value += np.float32(0.12) * canvas.noise.cut(shape, "fine")
     result = np.repeat(value[..., None], 3, axis=2)
+    if roof.covering == "sheet" and rng.random() < 0.35:
+        cells = patchwork(rng, u, v, (canvas.px(rng.uniform(0.8, 2.5)), canvas.px(rng.uniform(1.5, 4))))
+        rusty = (cells > rng.uniform(0.2, 1.6)).astype(np.float32)[..., None] * np.float32(rng.uniform(0.3, 1))
+        result *= 1 + rusty * (np.array([0.78, 0.52, 0.4], dtype=np.float32) - 1)
     weather(canvas, result, roof, where)
     return np.clip(result, 0.15, 1.6)
 
@@ -168,7 +199,7 @@ def furnish(canvas: Canvas, top: Polygon, roof: Roof, owner: int) -> None:
         parapet(canvas, top)
         if rng.random() < 0.35:
             storey(canvas, top, roof, owner)
-        count = int(rng.poisson(min(area_m2 / 40, 14)))
+        count = int(rng.poisson(min(area_m2 / 30, 14) * roof.clutter))
         kinds = [(0.8, 2.2), (0.5, 1.2), (1.5, 4.0)]
     else:
         ridge(canvas, top, roof)
@@ -180,7 +211,12 @@ def furnish(canvas: Canvas, top: Polygon, roof: Roof, owner: int) -> None:
     for _ in range(count if len(inner) else 0):
         low, high = kinds[int(rng.integers(len(kinds)))]
         x, y = inside(inner, rng)
-        box(canvas, rectangle(x, y, canvas.px(rng.uniform(low, high)), canvas.px(rng.uniform(low, high)), long_axis(top)), roof.height_m, owner)
+        box(
+            canvas,
+            rectangle(x, y, canvas.px(rng.uniform(low, high)), canvas.px(rng.uniform(low, high)), long_axis(top)),
+            roof.height_m,
+            owner,
+        )
 
 
 def inside(polygon: Polygon, rng: np.random.Generator) -> tuple[float, float]:
@@ -193,11 +229,11 @@ def inside(polygon: Polygon, rng: np.random.Generator) -> tuple[float, float]:
 def box(canvas: Canvas, shape: Polygon, base_m: float, owner: int) -> None:
     """Something small that stands on a roof; an object of its own where it is large enough."""
     rng = canvas.rng
-    where = canvas.cover([shape])
-    if where is None or polygon_area(shape) < 3:
+    where = canvas.cover([shape]) if polygon_area(shape) >= 3 else None
+    if where is None:
         return
     height = rng.uniform(0.4, 1.6)
-    dark = canvas.cover(sweep(shape, canvas.sun * canvas.px(height * canvas.reach)))
+    dark = canvas.cover([sweep(shape, canvas.sun * canvas.px(height * canvas.reach))])
     if dark is not None:
         ours = dark.with_alpha(dark.alpha * (canvas.elevation[dark.rows, dark.cols] >= base_m * 0.9))
         canvas.scale(ours, np.full(dark.alpha.shape, 1 - canvas.gloom, dtype=np.float32))
@@ -233,7 +269,10 @@ def ridge(canvas: Canvas, top: Polygon, roof: Roof) -> None:
     where = canvas.cover([rectangle(float(centre[0]), float(centre[1]), (u1 - u0) * 0.98, width, angle)])
     if where is not None:
         on_roof = canvas.elevation[where.rows, where.cols] >= np.float16(roof.height_m * 0.9)
-        canvas.scale(where.with_alpha(where.alpha * on_roof), np.full(where.alpha.shape, canvas.rng.choice([0.75, 1.2]), dtype=np.float32))
+        canvas.scale(
+            where.with_alpha(where.alpha * on_roof),
+            np.full(where.alpha.shape, canvas.rng.choice([0.75, 1.2]), dtype=np.float32),
+        )
 
 
 def storey(canvas: Canvas, top: Polygon, roof: Roof, owner: int) -> None:
@@ -241,7 +280,11 @@ def storey(canvas: Canvas, top: Polygon, roof: Roof, owner: int) -> None:
     rng, angle, centre = canvas.rng, long_axis(top), top.mean(axis=0)
     u0, u1, v0, v1 = extents(top, angle)
     share = rng.uniform(0.25, 0.5, 2)
-    spot = centre + unit(angle) * (u1 - u0) * rng.uniform(-0.2, 0.2) + unit(angle + math.pi / 2) * (v1 - v0) * rng.uniform(-0.2, 0.2)
+    spot = (
+        centre
+        + unit(angle) * (u1 - u0) * rng.uniform(-0.2, 0.2)
+        + unit(angle + math.pi / 2) * (v1 - v0) * rng.uniform(-0.2, 0.2)
+    )
     level = rectangle(float(spot[0]), float(spot[1]), (u1 - u0) * share[0], (v1 - v0) * share[1], angle)
     where = canvas.cover([level])
     if where is None or polygon_area(level) < 12:
@@ -272,9 +315,13 @@ def panel_surface(canvas: Canvas, where: Cover, spot: Polygon, angle: float) -> 
     u, v = coordinates(where, float(spot[0]), float(spot[1]), angle)
     cell = np.array([canvas.px(1.0), canvas.px(1.65)])
     base = np.array([0.1, 0.13, 0.22]) * rng.uniform(0.7, 1.9) + rng.normal(0, 0.015, 3)
-    value = 1 + 0.07 * patchwork(rng, u, v, (float(cell[0]), float(cell[1]))) + 0.05 * canvas.noise.cut(where.alpha.shape)
+    value = (
+        1 + 0.07 * patchwork(rng, u, v, (float(cell[0]), float(cell[1]))) + 0.05 * canvas.noise.cut(where.alpha.shape)
+    )
     color = tint(np.clip(base, 0.03, 1).astype(np.float32), value)
     if cell[0] > 4:
-        frame = np.minimum(np.abs((u / cell[0] + 0.5) % 1 - 0.5) * cell[0], np.abs((v / cell[1] + 0.5) % 1 - 0.5) * cell[1])
+        frame = np.minimum(
+            np.abs((u / cell[0] + 0.5) % 1 - 0.5) * cell[0], np.abs((v / cell[1] + 0.5) % 1 - 0.5) * cell[1]
+        )
         color += (np.clip(1.1 - frame, 0, 1) * np.float32(0.25))[..., None].astype(np.float32)
     return color

@@ -8,19 +8,39 @@ import numpy as np
 
 from samgeo.train.scenes import landscape as land
 from samgeo.train.scenes.canvas import NOTHING, Canvas
-from samgeo.train.scenes.geometry import Polygon, axis, circle, extents, inset, polygon_area, rectangle, ribbon, split, unit
+from samgeo.train.scenes.farming import fields
+from samgeo.train.scenes.geometry import (
+    Polygon,
+    axis,
+    circle,
+    densify,
+    extents,
+    inset,
+    polygon_area,
+    rectangle,
+    split,
+    unit,
+)
 from samgeo.train.scenes.roofs import Roof, building, inside, long_axis, panel_surface, pick_color
 from samgeo.train.scenes.textures import coordinates, tint
 from samgeo.train.scenes.things import bushes, choose, pool, ship, tank, tree, vehicle
 
 
-def random_roof(canvas: Canvas, mix: tuple[str, ...], height_m: tuple[float, float] = (2.5, 8)) -> Roof:
+def random_roof(
+    canvas: Canvas, mix: tuple[str, ...], height_m: tuple[float, float] = (2.5, 8), clutter: float = 1.0
+) -> Roof:
     """A roof whose covering is one of `mix` and whose shape fits that."""
     rng = canvas.rng
     covering = str(rng.choice(mix))
     shapes = {"flat": ("flat",), "sheet": ("gable", "shed", "shed", "flat", "hip"), "thatch": ("hip",)}
     shape = str(rng.choice(shapes.get(covering, ("gable", "hip"))))
-    return Roof(shape=shape, covering=covering, height_m=float(rng.uniform(*height_m)), pitch=float(rng.uniform(0.15, 0.7)))
+    return Roof(
+        shape=shape,
+        covering=covering,
+        height_m=float(rng.uniform(*height_m)),
+        pitch=float(rng.uniform(0.15, 0.7)),
+        clutter=clutter,
+    )
 
 
 def streets(canvas: Canvas, block_m: float, width_m: float, *, paved: bool, label: bool) -> list[Polygon]:
@@ -31,7 +51,9 @@ def streets(canvas: Canvas, block_m: float, width_m: float, *, paved: bool, labe
     owner = canvas.new("road") if label else NOTHING
     color, shape = choose(rng, land.PAVED if paved else land.SOIL), canvas.shape
     base = canvas.rgb.copy()
-    value = 1 + np.float32(0.07) * canvas.noise.cut(shape, "medium") + np.float32(0.05) * canvas.noise.cut(shape, "fine")
+    value = (
+        1 + np.float32(0.07) * canvas.noise.cut(shape, "medium") + np.float32(0.05) * canvas.noise.cut(shape, "fine")
+    )
     canvas.paint(canvas.whole(), tint(color, value), owner)
     kept = []
     for block in blocks:
@@ -42,9 +64,7 @@ def streets(canvas: Canvas, block_m: float, width_m: float, *, paved: bool, labe
         if where is None:
             continue
         if width_m > 4 and canvas.px(1.2) > 1.5:
-            walk = canvas.cover([inset(inner, -0.0) + 0.0])
-            if walk is not None:
-                canvas.paint(walk, choose(rng, ((0.55, 0.54, 0.52), (0.48, 0.46, 0.44))), NOTHING)
+            canvas.paint(where, choose(rng, ((0.55, 0.54, 0.52), (0.48, 0.46, 0.44))), NOTHING)
             inner = inset(inner, canvas.px(rng.uniform(1, 2)))
             where = canvas.cover([inner]) if len(inner) >= 3 else None
         if where is not None:
@@ -81,23 +101,36 @@ def town(canvas: Canvas) -> None:
     rng = canvas.rng
     informal = rng.random() < 0.5
     land.ground(canvas, land.SOIL, land.SOIL if informal else land.PAVED)
-    blocks = streets(canvas, rng.uniform(22, 45) if informal else rng.uniform(30, 70), rng.uniform(2, 4) if informal else rng.uniform(4, 9), paved=not informal, label=not informal)
+    blocks = streets(
+        canvas,
+        rng.uniform(22, 45) if informal else rng.uniform(30, 70),
+        rng.uniform(2, 4) if informal else rng.uniform(4, 9),
+        paved=not informal,
+        label=not informal,
+    )
     land.stains(canvas, int(rng.integers(5, 25)), (0.5, 3))
-    mixes = (("sheet",), ("sheet", "flat")) if informal else (("tile", "flat"), ("flat",), ("flat", "sheet", "tile"), ("tile", "tile", "shingle"))
+    mixes = (
+        (("sheet",), ("sheet", "flat"))
+        if informal
+        else (("tile", "flat"), ("flat",), ("flat", "sheet", "tile"), ("tile", "tile", "shingle"))
+    )
     mix = mixes[int(rng.integers(len(mixes)))]
     lot_m2 = rng.uniform(25, 70) if informal else rng.uniform(60, 220)
+    # A large scene gets larger houses: tens of thousands would take minutes.
+    lot_px = max(lot_m2 / canvas.gsd_m**2, 55, canvas.ids.size / 9000)
     tilt, gap = rng.choice([0.02, 0.08, 0.16]), rng.choice([0.03, 0.3, 0.8])
+    crowded = float(rng.choice([0.6, 1.5, 3]))
     homes: list[tuple[float, Polygon, Roof, int]] = []
     for block in blocks:
         row = canvas.new("block") if gap < 0.5 and rng.random() < 0.5 else NOTHING
-        for lot in split(block, lot_m2 / canvas.gsd_m**2, rng, tilt=tilt):
+        for lot in split(block, lot_px, rng, tilt=tilt):
             shape = inset(lot, canvas.px(gap * rng.uniform(0.3, 1.3)))
             if len(shape) < 3 or not land.visible(canvas, shape):
                 continue
             if rng.random() < 0.12:
                 yard(canvas, shape)
             elif polygon_area(shape) > 12:
-                roof = random_roof(canvas, mix, (2.2, 5) if informal else (4, 14))
+                roof = random_roof(canvas, mix, (2.2, 5) if informal else (4, 14), crowded)
                 homes.append((roof.height_m, trimmed(canvas, shape), roof, row))
     for _, shape, roof, row in sorted(homes, key=lambda home: home[0]):
         building(canvas, shape, roof, parent=row)
@@ -111,7 +144,9 @@ def trimmed(canvas: Canvas, lot: Polygon) -> Polygon:
         angle = axis(lot)
         u0, u1, v0, v1 = extents(lot, angle)
         x, y = lot.mean(axis=0)
-        return rectangle(float(x), float(y), (u1 - u0) * rng.uniform(0.7, 0.95), (v1 - v0) * rng.uniform(0.7, 0.95), angle)
+        return rectangle(
+            float(x), float(y), (u1 - u0) * rng.uniform(0.7, 0.95), (v1 - v0) * rng.uniform(0.7, 0.95), angle
+        )
     return lot
 
 
@@ -130,10 +165,11 @@ def greenery(canvas: Canvas, per_m2: float) -> None:
     rng, (height, width) = canvas.rng, canvas.shape
     count = min(int(per_m2 * height * width * canvas.gsd_m**2), 4000)
     base = choose(rng, land.GRASS)
-    for _ in range(count):
+    for x, y in rng.uniform(0, 1, (count, 2)) * (width, height):
         color = (0.5 * base + 0.5 * choose(rng, land.GRASS)) * np.float32(rng.uniform(0.5, 0.9))
-        size = float(rng.lognormal(0.7, 0.45))
-        tree(canvas, float(rng.uniform(0, width)), float(rng.uniform(0, height)), min(size, 6.0), color=color.astype(np.float32))
+        size = min(float(rng.lognormal(0.7, 0.45)), 6.0)
+        if canvas.labels[canvas.ids[int(y), int(x)]] != "water":
+            tree(canvas, float(x), float(y), size, color=color.astype(np.float32))
 
 
 def suburb(canvas: Canvas) -> None:
@@ -144,7 +180,11 @@ def suburb(canvas: Canvas) -> None:
     blocks = streets(canvas, rng.uniform(55, 110), rng.uniform(6, 11), paved=True, label=True)
     mix = (("tile",), ("shingle",), ("tile", "shingle", "flat"), ("sheet", "tile"))[int(rng.integers(4))]
     for block in blocks:
-        for lot in split(block, lot_m2 / canvas.gsd_m**2, rng):
+        if rng.random() < 0.07:
+            x, y = block.mean(axis=0)
+            sports_field(canvas, float(x), float(y), axis(block), block)
+            continue
+        for lot in split(block, max(lot_m2 / canvas.gsd_m**2, canvas.ids.size / 5000), rng):
             if land.visible(canvas, lot):
                 garden(canvas, lot, mix)
     greenery(canvas, rng.uniform(0.0005, 0.004))
@@ -174,13 +214,30 @@ def garden(canvas: Canvas, lot: Polygon, mix: tuple[str, ...]) -> None:
         px, py = inside(inner, rng)
         pool(canvas, px, py, angle)
     if rng.random() < 0.3:
-        dense = land.densify(inner, max(canvas.px(1.2), 2))
+        dense = densify(inner, max(canvas.px(1.2), 2))
         for hx, hy in dense[: int(len(dense) * rng.uniform(0.1, 0.5))]:
             tree(canvas, float(hx), float(hy), float(rng.uniform(0.4, 0.85)))
-    house(canvas, float(x + rng.normal(0, side * 0.06)), float(y + rng.normal(0, front * 0.06)), min(side * 0.7, canvas.px(rng.uniform(10, 19))), min(front * 0.55, canvas.px(rng.uniform(7, 12))), angle, mix)
+    house(
+        canvas,
+        float(x + rng.normal(0, side * 0.06)),
+        float(y + rng.normal(0, front * 0.06)),
+        min(side * 0.7, canvas.px(rng.uniform(10, 19))),
+        min(front * 0.55, canvas.px(rng.uniform(7, 12))),
+        angle,
+        mix,
+    )
 
 
-def house(canvas: Canvas, x: float, y: float, length: float, width: float, angle: float, mix: tuple[str, ...], parent: int = NOTHING) -> None:
+def house(
+    canvas: Canvas,
+    x: float,
+    y: float,
+    length: float,
+    width: float,
+    angle: float,
+    mix: tuple[str, ...],
+    parent: int = NOTHING,
+) -> None:
     """A house of one or two wings under one covering."""
     rng = canvas.rng
     angle += float(rng.choice([0, math.pi / 2], p=[0.8, 0.2])) + rng.normal(0, 0.03)
@@ -190,8 +247,18 @@ def house(canvas: Canvas, x: float, y: float, length: float, width: float, angle
         return
     if rng.random() < 0.4 and min(length, width) > canvas.px(5):
         whole = canvas.new("building", parent)
-        wing = np.array([x, y]) + unit(angle) * length * 0.25 * rng.choice([-1, 1]) + unit(angle + math.pi / 2) * width * 0.4 * rng.choice([-1, 1])
-        building(canvas, rectangle(float(wing[0]), float(wing[1]), width * 0.95, length * 0.5, angle + math.pi / 2), roof, color=color, parent=whole)
+        wing = (
+            np.array([x, y])
+            + unit(angle) * length * 0.25 * rng.choice([-1, 1])
+            + unit(angle + math.pi / 2) * width * 0.4 * rng.choice([-1, 1])
+        )
+        building(
+            canvas,
+            rectangle(float(wing[0]), float(wing[1]), width * 0.95, length * 0.5, angle + math.pi / 2),
+            roof,
+            color=color,
+            parent=whole,
+        )
         building(canvas, rectangle(x, y, length, width, angle), roof, color=color, parent=whole)
     else:
         building(canvas, rectangle(x, y, length, width, angle), roof, color=color, parent=parent)
@@ -201,8 +268,8 @@ def village(canvas: Canvas) -> None:
     """Scattered roofs on bare or grown ground with paths, tracks, bushes and crops."""
     rng, (height, width) = canvas.rng, canvas.shape
     land.ground(canvas, land.SOIL, land.GRASS)
-    if rng.random() < 0.5:
-        land.fields(canvas, rng.uniform(15, 60), gap_m=2.5)
+    if rng.random() < 0.3:
+        fields(canvas, rng.uniform(15, 60), gap_m=2.5)
     land.stains(canvas, int(rng.integers(10, 40)), (1, 10))
     land.paths(canvas, int(rng.integers(1, 6)))
     if rng.random() < 0.7:
@@ -221,7 +288,11 @@ def village(canvas: Canvas) -> None:
         if bare is not None and rng.random() < 0.6 and size < 400:
             canvas.paint(bare.with_alpha(bare.alpha * np.float32(0.6)), choose(rng, land.SOIL), None)
         if "thatch" in mix and rng.random() < 0.4:
-            building(canvas, circle(float(x), float(y), canvas.px(rng.uniform(1.8, 3.5)), 12), Roof(shape="hip", covering="thatch", height_m=2.5))
+            building(
+                canvas,
+                circle(float(x), float(y), canvas.px(rng.uniform(1.8, 3.5)), 12),
+                Roof(shape="hip", covering="thatch", height_m=2.5),
+            )
         else:
             house(canvas, float(x), float(y), size, size * rng.uniform(0.5, 0.9), float(rng.uniform(0, math.pi)), mix)
     greenery(canvas, rng.uniform(0.0005, 0.005))
@@ -233,7 +304,11 @@ def industry(canvas: Canvas) -> None:
     land.ground(canvas, land.PAVED, land.GRASS if rng.random() < 0.5 else land.SOIL)
     blocks = streets(canvas, rng.uniform(110, 220), rng.uniform(8, 14), paved=True, label=True)
     for block in blocks:
-        for lot in split(inset(block, canvas.px(3)), rng.uniform(1500, 7000) / canvas.gsd_m**2, rng) if len(inset(block, canvas.px(3))) else []:
+        for lot in (
+            split(inset(block, canvas.px(3)), rng.uniform(1500, 7000) / canvas.gsd_m**2, rng)
+            if len(inset(block, canvas.px(3)))
+            else []
+        ):
             use = rng.random()
             inner = inset(lot, canvas.px(rng.uniform(2, 7)))
             if len(inner) < 3 or not land.visible(canvas, inner):
@@ -251,27 +326,33 @@ def car_park(canvas: Canvas, area: Polygon) -> None:
     """Asphalt with marked bays; the cars of a row are parts of a group where nearly all bays are taken."""
     rng, angle = canvas.rng, long_axis(area)
     where = canvas.cover([area])
-    if where is None or canvas.px(2.5) < 1.2:
+    core = inset(area, canvas.px(2.5))
+    if where is None or canvas.px(2.5) < 1.2 or len(core) < 3:
         return
     asphalt = tint(choose(rng, land.PAVED), 1 + 0.06 * canvas.noise.cut(where.alpha.shape))
     canvas.paint(where, asphalt, NOTHING)
-    u0, u1, v0, v1 = extents(inset(area, canvas.px(3)) if len(inset(area, canvas.px(3))) else area, angle)
-    bay, depth, full = canvas.px(2.6), canvas.px(5), rng.uniform(0.15, 0.98)
-    along, across = unit(angle), unit(angle + math.pi / 2)
-    pitch = [0.0, depth, depth + canvas.px(6) + depth]
-    marked = canvas.px(0.12) > 0.2
-    hull_normals = land.inset(area, canvas.px(2.5))
-    for base in np.arange(v0, v1 - depth, pitch[2]):
+    u0, u1, v0, v1 = extents(core, angle)
+    depth, full = canvas.px(5), rng.uniform(0.15, 0.98)
+    for base in np.arange(v0, v1 - depth, 2 * depth + canvas.px(6)):
         for v in (base + depth / 2, base + 1.5 * depth):
             row = canvas.new("vehicle row") if full > 0.9 else NOTHING
-            for u in np.arange(u0 + bay / 2, u1, bay):
-                x, y = along * u + across * v
-                if len(hull_normals) < 3 or not contains(hull_normals, float(x), float(y)):
-                    continue
-                if marked and (line := canvas.cover([rectangle(*(along * (u - bay / 2) + across * v), depth * 0.95, max(canvas.px(0.12), 0.5), angle + math.pi / 2)])):
-                    canvas.paint(line.with_alpha(line.alpha * np.float32(0.8)), np.array([0.8, 0.8, 0.78], dtype=np.float32))
-                if rng.random() < full:
-                    vehicle(canvas, float(x), float(y), angle + math.pi / 2 * rng.choice([-1, 1]) + rng.normal(0, 0.03), parent=row)
+            for u in np.arange(u0, u1, canvas.px(2.6)):
+                bay(canvas, core, unit(angle) * u + unit(angle + math.pi / 2) * v, angle + math.pi / 2, full, row)
+
+
+def bay(canvas: Canvas, area: Polygon, spot: Polygon, angle: float, full: float, row: int) -> None:
+    """One place of a car park: the line on its left and, by the chance `full`, a car; nothing outside the area."""
+    rng = canvas.rng
+    middle = spot + unit(angle - math.pi / 2) * canvas.px(1.3)
+    if not contains(area, float(middle[0]), float(middle[1])):
+        return
+    if canvas.px(0.12) > 0.2:
+        line = rectangle(float(spot[0]), float(spot[1]), canvas.px(4.8), max(canvas.px(0.12), 0.5), angle)
+        if where := canvas.cover([line]):
+            canvas.paint(where.with_alpha(where.alpha * np.float32(0.8)), np.full(3, 0.8, dtype=np.float32))
+    if rng.random() < full:
+        heading = angle + math.pi * int(rng.integers(2)) + rng.normal(0, 0.03)
+        vehicle(canvas, float(middle[0]), float(middle[1]), heading, parent=row)
 
 
 def contains(polygon: Polygon, x: float, y: float) -> bool:
@@ -284,7 +365,7 @@ def contains(polygon: Polygon, x: float, y: float) -> bool:
 def depot(canvas: Canvas, area: Polygon) -> None:
     """Tanks, trucks or containers in a yard."""
     rng, angle = canvas.rng, long_axis(area)
-    kind = rng.random()
+    kind = rng.uniform(0.35, 1)
     radius = rng.uniform(3, 14)
     for cell in split(area, (canvas.px(2.6 * radius) if kind < 0.5 else canvas.px(8)) ** 2, rng, tilt=0):
         x, y = cell.mean(axis=0)
@@ -301,7 +382,9 @@ def solar_farm(canvas: Canvas, area: Polygon | None = None) -> None:
         land.ground(canvas, land.GRASS, land.SOIL)
         land.road(canvas, land.crossing(canvas, 0.05), rng.uniform(3, 5), paved=False)
     angle = rng.uniform(0, math.pi)
-    regions = split(land.frame(canvas, angle) if area is None else area, canvas.px(rng.uniform(40, 120)) ** 2, rng, tilt=0)
+    regions = split(
+        land.frame(canvas, angle) if area is None else area, canvas.px(rng.uniform(40, 120)) ** 2, rng, tilt=0
+    )
     depth, gap = rng.uniform(1.7, 6), rng.uniform(0.3, 5)
     length = rng.uniform(4, 40)
     for region in regions:
@@ -313,23 +396,31 @@ def solar_farm(canvas: Canvas, area: Polygon | None = None) -> None:
             for u in np.arange(u0 + canvas.px(length) / 2, u1 - canvas.px(length) / 2, canvas.px(length + 0.6)):
                 spot = unit(angle) * u + unit(angle + math.pi / 2) * v
                 table = rectangle(float(spot[0]), float(spot[1]), canvas.px(length), canvas.px(depth), angle)
-                if land.visible(canvas, table) and rng.random() < 0.97 and contains(region, float(spot[0]), float(spot[1])):
+                if (
+                    land.visible(canvas, table)
+                    and rng.random() < 0.97
+                    and contains(region, float(spot[0]), float(spot[1]))
+                ):
                     canvas.shade(table, 1.5)
                     if where := canvas.cover([table]):
                         canvas.paint(where, panel_surface(canvas, where, spot, angle), canvas.new("solar panel"), 1.5)
 
 
-def sports_field(canvas: Canvas, x: float, y: float, angle: float) -> None:
-    """A pitch or a court with its lines."""
+def sports_field(canvas: Canvas, x: float, y: float, angle: float, area: Polygon) -> None:
+    """A pitch, or a court where the area (a convex polygon) is too small for that, with its lines."""
     rng = canvas.rng
-    court = rng.random() < 0.5
+    court = rng.random() < 0.3 or polygon_area(area) * canvas.gsd_m**2 < 9000
     length, width = (canvas.px(24), canvas.px(11)) if court else (canvas.px(100), canvas.px(64))
     where = canvas.cover([rectangle(x, y, length * 1.1, width * 1.15, angle)])
     if where is None or length < 16:
         return
     color = choose(rng, ((0.2, 0.36, 0.5), (0.55, 0.3, 0.22), (0.22, 0.4, 0.25))) if court else choose(rng, land.GRASS)
     u, v = coordinates(where, x, y, angle)
-    mown = 1 + (0 if court else 0.06) * np.sign(np.sin(u * np.float32(math.pi / canvas.px(6)))) + 0.05 * canvas.noise.cut(where.alpha.shape)
+    mown = (
+        1
+        + (0 if court else 0.06) * np.sign(np.sin(u * np.float32(math.pi / canvas.px(6))))
+        + 0.05 * canvas.noise.cut(where.alpha.shape)
+    )
     rim = np.minimum(np.abs(np.maximum(np.abs(u) - length / 2, np.abs(v) - width / 2)), np.abs(u))
     line = np.clip(max(canvas.px(0.12), 0.35) - rim + 0.5, 0, 1)[..., None] * np.float32(min(1.0, canvas.px(0.3)))
     rgb = tint(color, mown.astype(np.float32))
@@ -341,7 +432,7 @@ def harbour(canvas: Canvas) -> None:
     rng, (height, width) = canvas.rng, canvas.shape
     land.ground(canvas, land.PAVED if canvas.gsd_m < 2 else land.GRASS, land.SOIL)
     if canvas.gsd_m > 2:
-        land.fields(canvas, rng.uniform(100, 400))
+        fields(canvas, rng.uniform(100, 400))
     shore, out = land.sea(canvas)
     sea = canvas.ids == len(canvas.labels) - 1
     angle = math.atan2(float(out[1]), float(out[0]))
@@ -359,7 +450,8 @@ def harbour(canvas: Canvas) -> None:
         hull = rectangle(x, y, canvas.px(length * 1.1), canvas.px(length * 0.32), heading)
         if wet(hull, sea, all_of=True) and not taken(canvas, hull):
             ship(canvas, float(x), float(y), length, heading, moving=rng.random() < 0.3)
-    greenery(canvas, 0.0) if canvas.gsd_m > 3 else None
+    if canvas.gsd_m < 1.5:
+        greenery(canvas, 0.0003)
 
 
 def wet(polygon: Polygon, sea: np.ndarray, *, all_of: bool = False) -> bool:
@@ -373,9 +465,3 @@ def taken(canvas: Canvas, polygon: Polygon) -> bool:
     """True where a polygon would touch something that stands above the ground."""
     where = canvas.cover([polygon])
     return where is None or bool((canvas.elevation[where.rows, where.cols][where.alpha > 0] > 0).any())
-
-
-def dirt_yard(canvas: Canvas, line: Polygon, width_m: float) -> None:
-    """A trodden strip along a line."""
-    if where := canvas.cover([ribbon(line, canvas.px(width_m))]):
-        canvas.paint(where.with_alpha(where.alpha * np.float32(0.7)), choose(canvas.rng, land.SOIL))

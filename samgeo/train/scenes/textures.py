@@ -56,7 +56,8 @@ class NoiseBank:
         row, col = self._rng.integers(0, self.SIDE, 2)
         rows = (np.arange(shape[0]) + row) % self.SIDE
         cols = (np.arange(shape[1]) + col) % self.SIDE
-        return self._tiles[name][rows[:, None], cols[None, :]]
+        cut: Floats = self._tiles[name][rows[:, None], cols[None, :]]
+        return cut
 
 
 def coordinates(cover: Cover, x: float, y: float, angle: float) -> tuple[Floats, Floats]:
@@ -72,16 +73,19 @@ def stripes(along: Floats, period_px: float) -> Floats:
     visible = float(np.clip((period_px - 2.0) / 1.5, 0, 1))
     if visible == 0:
         return np.zeros_like(along)
-    return np.float32(visible) * np.sin(along * np.float32(2 * math.pi / period_px))
+    wave: Floats = np.float32(visible) * np.sin(along * np.float32(2 * math.pi / period_px))
+    return wave
 
 
 def patchwork(rng: np.random.Generator, along: Floats, across: Floats, size: tuple[float, float]) -> Floats:
     """One random value, normal with unit deviation, for each cell of a grid of size[0] x size[1] px."""
     table = rng.standard_normal((31, 29)).astype(np.float32)
     rows, cols = np.floor(along / size[0]).astype(np.int64), np.floor(across / size[1]).astype(np.int64)
-    return table[rows % 31, cols % 29]
+    values: Floats = table[rows % 31, cols % 29]
+    return values
 
 
 def tint(color: Floats, value: Floats) -> Floats:
     """A colour (3,) made lighter and darker by a field (h, w) about 1: (h, w, 3)."""
-    return color * value[..., None]
+    tinted: Floats = color * value[..., None]
+    return tinted

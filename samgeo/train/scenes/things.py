@@ -8,25 +8,42 @@ import numpy as np
 from scipy import ndimage
 
 from samgeo.train.scenes.canvas import NOTHING, Canvas
-from samgeo.train.scenes.geometry import Cover, Floats, Polygon, circle, rectangle, unit
+from samgeo.train.scenes.geometry import Cover, Floats, Polygon, circle, rectangle, unit, window
 from samgeo.train.scenes.textures import coordinates, stripes, tint
 
 GREENS: tuple[tuple[float, float, float], ...] = (
-    (0.17, 0.26, 0.11), (0.22, 0.32, 0.14), (0.13, 0.21, 0.11), (0.28, 0.35, 0.17), (0.24, 0.27, 0.15), (0.2, 0.3, 0.2),
+    (0.17, 0.26, 0.11),
+    (0.22, 0.32, 0.14),
+    (0.13, 0.21, 0.11),
+    (0.28, 0.35, 0.17),
+    (0.24, 0.27, 0.15),
+    (0.2, 0.3, 0.2),
 )
 PAINTS: tuple[tuple[float, float, float], ...] = (
-    (0.88, 0.88, 0.88), (0.88, 0.88, 0.88), (0.62, 0.63, 0.65), (0.1, 0.1, 0.11), (0.3, 0.31, 0.33), (0.5, 0.1, 0.1),
-    (0.12, 0.2, 0.42), (0.55, 0.5, 0.4), (0.2, 0.3, 0.24), (0.8, 0.65, 0.2),
+    (0.88, 0.88, 0.88),
+    (0.88, 0.88, 0.88),
+    (0.8, 0.8, 0.8),
+    (0.62, 0.63, 0.65),
+    (0.7, 0.7, 0.7),
+    (0.1, 0.1, 0.11),
+    (0.13, 0.13, 0.13),
+    (0.3, 0.31, 0.33),
+    (0.42, 0.14, 0.13),
+    (0.17, 0.22, 0.36),
+    (0.55, 0.5, 0.4),
+    (0.27, 0.3, 0.28),
 )
 
 
 def choose(rng: np.random.Generator, table: tuple[tuple[float, float, float], ...]) -> Floats:
     """One of some colours, a little changed: (3,)."""
     base = np.array(table[int(rng.integers(len(table)))])
-    return np.clip(base * rng.uniform(0.8, 1.2) + rng.normal(0, 0.015, 3), 0.02, 0.98).astype(np.float32)
+    return np.clip(base * rng.uniform(0.8, 1.2) + rng.normal(0, 0.008, 3), 0.02, 0.98).astype(np.float32)
 
 
-def tree(canvas: Canvas, x: float, y: float, radius_m: float, *, color: Floats | None = None, parent: int = NOTHING) -> None:
+def tree(
+    canvas: Canvas, x: float, y: float, radius_m: float, *, color: Floats | None = None, parent: int = NOTHING
+) -> None:
     """A crown seen from above; shrubs below 0.9 m of radius are no objects."""
     rng, radius = canvas.rng, canvas.px(radius_m)
     height, width = canvas.shape
@@ -50,7 +67,7 @@ def crown(canvas: Canvas, x: float, y: float, radius: float, *, palm: bool) -> C
     """Coverage of a lobed disc, or of the star that a palm is; None off the canvas."""
     rng = canvas.rng
     outer = radius * 1.3
-    where = canvas.cover([rectangle(x, y, 2 * outer, 2 * outer, 0)])
+    where = window(x, y, outer, *canvas.shape)
     if where is None:
         return None
     px, py = where.grid()
@@ -60,7 +77,9 @@ def crown(canvas: Canvas, x: float, y: float, radius: float, *, palm: bool) -> C
     rim = np.ones_like(distance)
     lobes = ((2, 0.1), (3, 0.08), (5, 0.06), (9, 0.05)) if not palm else ((int(rng.integers(7, 12)), 0.3), (3, 0.08))
     for count, size in lobes:
-        rim += np.float32(rng.normal(0, size) if not palm else size) * np.sin(count * turn + np.float32(rng.uniform(0, 6.3)))
+        rim += np.float32(rng.normal(0, size) if not palm else size) * np.sin(
+            count * turn + np.float32(rng.uniform(0, 6.3))
+        )
     rough = min(radius * 0.16, 3.0) * canvas.noise.cut(where.alpha.shape, "medium")
     alpha = np.clip(np.float32(radius) * rim - distance + rough * np.float32(0.6) + np.float32(0.5), 0, 1)
     return where.with_alpha(alpha.astype(np.float32))
@@ -79,7 +98,7 @@ def bushes(canvas: Canvas, count: int, where: Polygon | None = None) -> None:
 def canopy(canvas: Canvas, patch: Cover, crown_m: float, *, parent: int = NOTHING, density: float = 1.0) -> None:
     """Fill a patch with crowns that touch: every point is the nearest seed's, up to a crown's radius.
 
-    Crowns of 8 px and more become objects, parts of `parent`.
+    Crowns of 9 px and more become objects, parts of `parent`, where they are not too many.
     """
     rng, spacing = canvas.rng, max(canvas.px(crown_m), 1.6)
     shape = patch.alpha.shape
@@ -94,21 +113,31 @@ def canopy(canvas: Canvas, patch: Cover, crown_m: float, *, parent: int = NOTHIN
     distance, nearest = ndimage.distance_transform_edt(free, return_indices=True)
     number = np.zeros(shape, dtype=np.int32)
     number[rows, cols] = np.arange(1, len(rows) + 1)
-    cell = number[nearest[0], nearest[1]]
-    radius = (spacing * rng.uniform(0.45, 0.85, len(rows) + 1)).astype(np.float32)[cell]
     bend = canvas.noise.cut(shape, "medium")
-    alpha = np.clip(radius - distance + bend * np.float32(0.08 * spacing) + 0.5, 0, 1).astype(np.float32) * patch.alpha
     y, x = np.ogrid[: shape[0], : shape[1]]
+    # Looking the seed up a little beside the pixel makes the border between two crowns ragged.
+    row = np.clip(y + bend * (0.12 * spacing), 0, shape[0] - 1).astype(np.intp)
+    col = np.clip(x + canvas.noise.cut(shape, "medium") * (0.12 * spacing), 0, shape[1] - 1).astype(np.intp)
+    cell = number[nearest[0], nearest[1]][row, col]
+    radius = (spacing * rng.uniform(0.45, 0.85, len(rows) + 1)).astype(np.float32)[cell]
+    alpha = np.clip(radius - distance + bend * np.float32(0.08 * spacing) + 0.5, 0, 1).astype(np.float32) * patch.alpha
     lit = 1 - np.float32(0.45) * ((x - nearest[1]) * canvas.sun[0] + (y - nearest[0]) * canvas.sun[1]) / radius
     lit *= 1.12 - 0.4 * (distance / radius) ** 2
     kinds = np.stack([choose(rng, GREENS) for _ in range(4)])
     shared = choose(rng, GREENS)
-    color = (0.65 * shared + 0.35 * kinds)[rng.integers(0, 4, len(rows) + 1)] * rng.uniform(0.8, 1.2, (len(rows) + 1, 1))
+    color = (0.65 * shared + 0.35 * kinds)[rng.integers(0, 4, len(rows) + 1)] * rng.uniform(
+        0.8, 1.2, (len(rows) + 1, 1)
+    )
     leaves = 1 + np.float32(0.17) * bend + np.float32(0.08) * canvas.noise.cut(shape, "fine")
-    canvas.scale(patch.with_alpha(np.clip(patch.alpha * 1.0, 0, 1)), np.full(shape, 0.6, dtype=np.float32))
+    canvas.scale(patch, np.full(shape, 0.6, dtype=np.float32))
     where = patch.with_alpha(alpha)
-    canvas.paint(where, (color.astype(np.float32)[cell] * np.clip(lit * leaves, 0.25, 1.8)[..., None]).astype(np.float32), None, crown_m)
-    if spacing >= 8:
+    canvas.paint(
+        where,
+        (color.astype(np.float32)[cell] * np.clip(lit * leaves, 0.25, 1.8)[..., None]).astype(np.float32),
+        None,
+        crown_m,
+    )
+    if spacing >= 9 and len(rows) <= 8000:
         first = len(canvas.labels)
         canvas.labels += ["tree"] * len(rows)
         canvas.parents += [parent] * len(rows)
@@ -143,7 +172,7 @@ def vehicle(canvas: Canvas, x: float, y: float, angle: float, *, parent: int = N
     canvas.paint(where, tint(paint, gloss), owner, 3.0 if truck else 1.4)
     if width < 4:
         return
-    panes = ((0.36, 0.05), ) if truck else ((0.17, 0.14), (-0.36, 0.09))
+    panes = ((0.36, 0.05),) if truck else ((0.17, 0.14), (-0.36, 0.09))
     for offset, share in panes:
         spot = np.array([x, y]) + unit(angle) * length * offset
         pane = canvas.cover([rectangle(float(spot[0]), float(spot[1]), length * share, width * 0.8, angle)])
@@ -161,14 +190,26 @@ def ship(canvas: Canvas, x: float, y: float, length_m: float, angle: float, *, m
     front, side, centre = unit(angle), unit(angle + math.pi / 2), np.array([x, y])
     if moving:
         wake(canvas, centre - front * length * 0.4, angle + math.pi, length)
-    t = np.array([(-0.5, 0.38), (-0.42, 0.5), (0.2, 0.5), (0.36, 0.36), (0.5, 0.0), (0.36, -0.36), (0.2, -0.5), (-0.42, -0.5), (-0.5, -0.38)])
+    t = np.array(
+        [
+            (-0.5, 0.38),
+            (-0.42, 0.5),
+            (0.2, 0.5),
+            (0.36, 0.36),
+            (0.5, 0.0),
+            (0.36, -0.36),
+            (0.2, -0.5),
+            (-0.42, -0.5),
+            (-0.5, -0.38),
+        ]
+    )
     hull = centre + t[:, :1] * length * front + t[:, 1:] * width * side
     where = canvas.cover([hull])
     if where is None:
         return
     canvas.shade(hull, min(length_m * 0.08, 10))
     owner = canvas.new("ship")
-    deck = choose(rng, PAINTS + ((0.45, 0.2, 0.15), (0.35, 0.4, 0.38)))
+    deck = choose(rng, (*PAINTS, (0.45, 0.2, 0.15), (0.35, 0.4, 0.38)))
     canvas.paint(where, tint(deck, 1 + 0.08 * canvas.noise.cut(where.alpha.shape)), owner, 4)
     if width < 4:
         return
@@ -191,8 +232,12 @@ def wake(canvas: Canvas, stern: Polygon, angle: float, length: float) -> None:
     if where is None:
         return
     u, _ = coordinates(where, float(stern[0]), float(stern[1]), angle)
-    foam = np.clip(1 - u / np.float32(reach), 0, 1) * np.clip(0.7 + 0.4 * canvas.noise.cut(where.alpha.shape, "fine"), 0, 1)
-    canvas.paint(where.with_alpha((where.alpha * foam * 0.6).astype(np.float32)), np.array([0.75, 0.8, 0.8], dtype=np.float32))
+    foam = np.clip(1 - u / np.float32(reach), 0, 1) * np.clip(
+        0.7 + 0.4 * canvas.noise.cut(where.alpha.shape, "fine"), 0, 1
+    )
+    canvas.paint(
+        where.with_alpha((where.alpha * foam * 0.6).astype(np.float32)), np.array([0.75, 0.8, 0.8], dtype=np.float32)
+    )
 
 
 def pool(canvas: Canvas, x: float, y: float, angle: float) -> None:
@@ -203,9 +248,15 @@ def pool(canvas: Canvas, x: float, y: float, angle: float) -> None:
     where = canvas.cover([rectangle(x, y, length, width, angle) if rng.random() < 0.7 else circle(x, y, width * 0.7)])
     if where is None or around is None:
         return
-    canvas.paint(around, tint(np.array([0.7, 0.67, 0.62], dtype=np.float32), 1 + 0.05 * canvas.noise.cut(around.alpha.shape)), NOTHING)
+    canvas.paint(
+        around,
+        tint(np.array([0.7, 0.67, 0.62], dtype=np.float32), 1 + 0.05 * canvas.noise.cut(around.alpha.shape)),
+        NOTHING,
+    )
     water = np.array([0.2, 0.55, 0.65]) * rng.uniform(0.7, 1.2) + rng.normal(0, 0.03, 3)
-    canvas.paint(where, tint(water.astype(np.float32), 1 + 0.05 * canvas.noise.cut(where.alpha.shape)), canvas.new("pool"))
+    canvas.paint(
+        where, tint(water.astype(np.float32), 1 + 0.05 * canvas.noise.cut(where.alpha.shape)), canvas.new("pool")
+    )
 
 
 def tank(canvas: Canvas, x: float, y: float, radius_m: float, *, parent: int = NOTHING) -> None:
@@ -219,6 +270,11 @@ def tank(canvas: Canvas, x: float, y: float, radius_m: float, *, parent: int = N
         return
     px, py = where.grid()
     distance = np.hypot(px - np.float32(x), py - np.float32(y)) / np.float32(radius)
-    value = 1 + 0.05 * canvas.noise.cut(where.alpha.shape) + 0.12 * (distance > 0.93) + 0.02 * stripes(distance * radius, radius / 3)
+    value = (
+        1
+        + 0.05 * canvas.noise.cut(where.alpha.shape)
+        + 0.12 * (distance > 0.93)
+        + 0.02 * stripes(distance * radius, radius / 3)
+    )
     color = np.float32(rng.uniform(0.5, 0.92)) * np.array([1, 0.99, 0.96], dtype=np.float32)
     canvas.paint(where, tint(color, value.astype(np.float32)), canvas.new("tank", parent), height_m)
