@@ -15,10 +15,13 @@ from samgeo.train.scenes.textures import octaves
 GREY = np.array([0.32, 0.5, 0.18], dtype=np.float32)
 
 
-def expose(rgb: Floats, rng: np.random.Generator, gsd_m: float) -> NDArray[np.uint8]:
-    """Blur, haze, colour, noise and compression; changes `rgb` (H, W, 3), returns (H, W, 3) uint8."""
+def expose(rgb: Floats, rng: np.random.Generator, gsd_m: float, water: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Blur, haze, colour, noise and compression; changes `rgb` (H, W, 3), returns (H, W, 3) uint8.
+
+    water: (H, W), where the near infrared is dark.
+    """
     blur(rgb, rng)
-    bands(rgb, rng, gsd_m)
+    bands(rgb, rng, gsd_m, water)
     develop(rgb, rng)
     grain = rng.uniform(0.002, 0.02)
     for band in range(3):
@@ -39,7 +42,7 @@ def blur(rgb: Floats, rng: np.random.Generator) -> None:
         rgb[..., band] = soft
 
 
-def bands(rgb: Floats, rng: np.random.Generator, gsd_m: float) -> None:
+def bands(rgb: Floats, rng: np.random.Generator, gsd_m: float, water: NDArray[np.bool_]) -> None:
     """At times panchromatic, at times false colour: near infrared, red, green."""
     chance = rng.random()
     if chance < 0.07:
@@ -47,6 +50,7 @@ def bands(rgb: Floats, rng: np.random.Generator, gsd_m: float) -> None:
     elif chance < (0.3 if gsd_m > 2 else 0.12):
         green = rgb[..., 1] - 0.5 * (rgb[..., 0] + rgb[..., 2])
         infrared = np.clip(np.float32(rng.uniform(0.7, 1.15)) * rgb[..., 0] + 4.5 * np.maximum(green, 0), 0, 1)
+        infrared[water] *= np.float32(0.25)
         rgb[..., 2] = rgb[..., 1]
         rgb[..., 1] = rgb[..., 0]
         rgb[..., 0] = infrared

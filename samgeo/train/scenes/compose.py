@@ -59,7 +59,8 @@ def make_scene(seed: int, *, height_px: int = 768, width_px: int = 768, gsd_m: f
     canvas = Canvas.blank(rng, height_px, width_px, gsd)
     choose_kind(rng, gsd)(canvas)
     objects, parents = read_objects(canvas)
-    return Scene(image=expose(canvas.rgb, rng, gsd), objects=objects, parents=parents, gsd_m=gsd)
+    water = np.array([label == "water" for label in canvas.labels])[canvas.ids]
+    return Scene(image=expose(canvas.rgb, rng, gsd, water), objects=objects, parents=parents, gsd_m=gsd)
 
 
 def choose_kind(rng: np.random.Generator, gsd_m: float) -> Callable[[Canvas], None]:
@@ -86,7 +87,7 @@ def farmland(canvas: Canvas) -> None:
     if rng.random() < 0.4:
         land.river(canvas, float(rng.uniform(5, 25) + 4 * canvas.gsd_m))
     woods(canvas, int(rng.integers(0, 5)))
-    for _ in range(int(rng.integers(0, 4))):
+    for _ in range(int(rng.integers(0, 4 if area is None else 2))):
         land.road(
             canvas,
             land.crossing(canvas, rng.choice([0.005, 0.05])),

@@ -117,7 +117,7 @@ def town(canvas: Canvas) -> None:
     mix = mixes[int(rng.integers(len(mixes)))]
     lot_m2 = rng.uniform(25, 70) if informal else rng.uniform(60, 220)
     # A large scene gets larger houses: tens of thousands would take minutes.
-    lot_px = max(lot_m2 / canvas.gsd_m**2, 55, canvas.ids.size / 9000)
+    lot_px = max(lot_m2 / canvas.gsd_m**2, 80, canvas.ids.size / 9000)
     tilt, gap = rng.choice([0.02, 0.08, 0.16]), rng.choice([0.03, 0.3, 0.8])
     crowded = float(rng.choice([0.6, 1.5, 3]))
     homes: list[tuple[float, Polygon, Roof, int]] = []
