@@ -24,6 +24,9 @@ SAME = 0.5
 """IoU from which two masks can be the same object. Above one half a mask has at most one such partner among disjoint
 ones (Kirillov et al. 2019, Panoptic Segmentation, theorem 1)."""
 
+CROSS = ndimage.generate_binary_structure(2, 1)
+"""Pixels are connected by their four edges."""
+
 PAIR = np.dtype([("one", np.int32), ("other", np.int32), ("iou", np.float32), ("partner", np.bool_)])
 """Two rows of the mask table, how well they agree, and whether they are partners or only alike enough to be."""
 
@@ -51,7 +54,7 @@ def strip(table: MaskTable, tile_index: int, overlap: Window, crops: Crops) -> S
     pixels: list[NDArray[np.int64]] = []
     for row in rows[near].tolist():
         inside = table.box(row).intersection(overlap)
-        found, count = ndimage.label(table.pixels(row, inside, crops))
+        found, count = ndimage.label(table.pixels(row, inside, crops), CROSS)
         y, x = np.nonzero(found)
         flat = (y + inside.row - overlap.row) * overlap.width + (x + inside.col - overlap.col)
         if count > 1:

@@ -71,17 +71,21 @@ def stitched(scene: OracleScene, tiling: Tiling, rng: np.random.Generator) -> li
 
 def can_be_told_apart(scene: OracleScene, tiling: Tiling) -> bool:
     """True if no two objects have an equal connected part in the overlap of any two windows."""
-    grid = Window(row=0, col=0, height=tiling.height, width=tiling.width)
-    for tile in tiling:
-        for other in tiling.neighbours(tile):
-            overlap = tile.read.intersection(other.read).intersection(grid)
-            parts: set[bytes] = set()
-            for mask in scene.masks:
-                found, count = ndimage.label(mask[overlap.slices()])
-                own = {np.packbits(found == part).tobytes() for part in range(1, count + 1)}
-                if own & parts:
-                    return False
-                parts |= own
+    pairs = ((tile, other) for tile in tiling for other in tiling.neighbours(tile) if other.index > tile.index)
+    return all(differ(scene, tile.read.intersection(other.read)) for tile, other in pairs)
+
+
+def differ(scene: OracleScene, window: Window) -> bool:
+    """True if no two objects have an equal connected part inside a window."""
+    height, width = scene.image.shape[:2]
+    inside = window.intersection(Window(row=0, col=0, height=height, width=width)).slices()
+    parts: set[bytes] = set()
+    for mask in scene.masks:
+        found, count = ndimage.label(mask[inside])
+        own = {np.packbits(found == part).tobytes() for part in range(1, count + 1)}
+        if own & parts:
+            return False
+        parts |= own
     return True
 
 

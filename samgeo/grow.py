@@ -1,0 +1,249 @@
+"""A prompted object that its window cuts goes on in the neighbouring windows, round by round.
+
+Where a mask meets the border of its window inside the grid, the tile whose core holds that pixel is asked in the next
+round. It is asked with a point on what is known: the innermost pixel of the part that both windows see. No box, since
+how far the object reaches is the question. Of the answers the one counts that best agrees with what is known. A round
+knows only the rounds before it, so the result does not depend on the order of tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from samgeo.errors import ResourceLimitError
+from samgeo.overlap import CROSS, SAME
+from samgeo.pixels import FOREGROUND, Mask, PixelPrompts, Window
+from samgeo.stitch import squared_distance
+from samgeo.tiling import Tile, Tiling
+
+Decode = Callable[[Window, PixelPrompts], Sequence[Sequence[Mask]]]
+"""(read window, N prompts in its pixels) -> N lists of candidates in its pixels, as `DecodedMasks.to_masks` gives."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grown:
+    """A prompted object, complete."""
+
+    pieces: tuple[Mask, ...]
+    """Masks in pixels of the grid that share no pixel and together are the object; each with the object's score."""
+    windows: int
+    """Number of windows that the object was put together from."""
+    open_ends: int
+    """How often an object went on beyond its window and the next one did not show it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _View:
+    """What one window shows of the object."""
+
+    mask: Mask
+    window: Window
+    tile: int | None
+    """Index of the tile that reads this window; None for a window of its own."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Question:
+    """A connected part of the object that a window has seen and a tile has not shown yet."""
+
+    part: Mask
+    """The part, in pixels of the grid."""
+    shared: Window
+    """What the window and the tile both see."""
+    front: NDArray[np.int64]
+    """(n, 2) row and column of the pixels at which the part leaves the window, in the core of the tile."""
+
+
+def grow(seed: Mask, seen: Window, *, tiling: Tiling, decode: Decode, max_windows: int = 4096) -> Grown:
+    """The whole object of which a window shows a part.
+
+    seed: the object in pixels of the grid. seen: the window that it was found in, a tile's or any other.
+    Raises ResourceLimitError if the object reaches through more than `max_windows` windows.
+    """
+    grid = Window(row=0, col=0, height=tiling.height, width=tiling.width)
+    tile = next((t.index for t in tiling.tiles_reading(seen) if t.read == seen), None)
+    views = [_View(mask=seed.crop(grid.intersection(seen)), window=seen, tile=tile)]
+    fresh, open_ends = views, 0
+    while fresh:
+        found: list[_View] = []
+        for index, fronts in sorted(_fronts(fresh, tiling).items()):
+            own = [view for view in views if view.tile == index]
+            answers, unanswered = _ask(tiling[index], fronts, own, decode)
+            found += [_View(mask=m.crop(grid), window=tiling[index].read, tile=index) for m in answers]
+            open_ends += unanswered
+        views, fresh = [*views, *found], found
+        windows = len({view.window for view in views})
+        if windows > max_windows:
+            raise ResourceLimitError(
+                f"the object prompted in rows {seed.window.row} to {seed.window.row_end}, columns {seed.window.col} to "
+                f"{seed.window.col_end} reaches through more than {max_windows} windows of {tiling.tile_px} px: "
+                "expected an object, not the background; move the prompt, or use a coarser --resolution"
+            )
+    pieces = tuple(_described(piece, views) for piece in _pieces(views, tiling))
+    return Grown(pieces=pieces, windows=len({view.window for view in views}), open_ends=open_ends)
+
+
+Fronts = dict[int, list[tuple[_View, NDArray[np.int64]]]]
+
+
+def _fronts(views: Sequence[_View], tiling: Tiling) -> Fronts:
+    """Tile index to the views that go on in its core, with the (n, 2) pixels there at which they leave their window."""
+    fronts: Fronts = {}
+    for view in views:
+        for tile in tiling.tiles_meeting(view.mask.window):
+            if tile.index != view.tile and len(pixels := _leaving(view, tile.core, tiling)):
+                fronts.setdefault(tile.index, []).append((view, pixels))
+    return fronts
+
+
+def _leaving(view: _View, core: Window, tiling: Tiling) -> NDArray[np.int64]:
+    """(n, 2) row and column of the mask's pixels in `core` that lie on a border of the window inside the grid."""
+    part, read = view.mask.crop(core), view.window
+    pixels = np.argwhere(part.pixels) + np.array([part.window.row, part.window.col])
+    rows, cols = pixels.T
+    on_border = (rows == read.row) & (rows > 0) | (rows == read.row_end - 1) & (rows < tiling.height - 1)
+    on_border |= (cols == read.col) & (cols > 0) | (cols == read.col_end - 1) & (cols < tiling.width - 1)
+    return np.asarray(pixels[on_border])
+
+
+def _ask(
+    tile: Tile, fronts: Sequence[tuple[_View, NDArray[np.int64]]], own: Sequence[_View], decode: Decode
+) -> tuple[list[Mask], int]:
+    """What a tile shows of the object, in pixels of the grid, and how often it showed nothing that agrees."""
+    shown = np.zeros(tile.read.shape, dtype=bool)
+    for view in own:
+        _paste(shown, tile.read, view.mask)
+    questions = [q for view, front in fronts for q in _questions(view, front, tile) if not _answered(q, tile, shown)]
+    if not questions:
+        return [], 0
+    places = np.array([_innermost(q.part) for q in questions]) - (tile.read.row, tile.read.col)
+    points = places[:, None, ::-1].astype(np.float32)
+    answers = decode(tile.read, PixelPrompts(points=points, labels=np.full(points.shape[:2], FOREGROUND)))
+    found, unanswered = [], 0
+    for question, candidates in zip(questions, answers, strict=True):
+        if _answered(question, tile, shown):  # by the answer to another one
+            continue
+        masks = [mask.shift(tile.read.row, tile.read.col) for mask in candidates]
+        best = max(masks, key=lambda mask: (_agreement(mask, question), mask.score))
+        if _agreement(best, question) < SAME or not _paste(shown, tile.read, best):
+            unanswered += 1
+            continue
+        found.append(best)
+    return found, unanswered
+
+
+def _questions(view: _View, front: NDArray[np.int64], tile: Tile) -> Iterator[_Question]:
+    """One for each connected part of the mask that the window and the tile share and that leaves the window here."""
+    shared = view.window.intersection(tile.read)
+    common = view.mask.crop(shared)
+    parts, _ = ndimage.label(common.pixels, CROSS)
+    part_of = parts[tuple((front - (common.window.row, common.window.col)).T)]
+    for number in np.unique(part_of):
+        part = Mask.from_array(parts == number).shift(common.window.row, common.window.col)
+        yield _Question(part=part, shared=shared, front=front[part_of == number])
+
+
+def _answered(question: _Question, tile: Tile, shown: NDArray[np.bool_]) -> bool:
+    """True if the tile shows at least half of the pixels at which the part leaves its window."""
+    return bool(shown[tuple((question.front - (tile.read.row, tile.read.col)).T)].mean() >= 0.5)
+
+
+def _innermost(part: Mask) -> tuple[int, int]:
+    """Row and column of the pixel that is furthest from all that is not the part; of equals the first."""
+    depth = ndimage.distance_transform_edt(np.pad(part.pixels, 1))[1:-1, 1:-1]
+    row, col = divmod(int(np.argmax(depth)), depth.shape[1])
+    return row + part.window.row, col + part.window.col
+
+
+def _agreement(mask: Mask, question: _Question) -> float:
+    """Best IoU of the part that is known with a connected part of the mask inside what both windows see."""
+    common = mask.crop(question.shared)
+    part = question.part.crop(common.window)
+    if not part.pixels.any():
+        return 0.0
+    parts, count = ndimage.label(common.pixels, CROSS)
+    inside = part.window.shift(-common.window.row, -common.window.col).slices()
+    both = np.bincount(parts[inside][part.pixels], minlength=count + 1)[1:]
+    either = np.bincount(parts.ravel(), minlength=count + 1)[1:] + question.part.area_px - both
+    return float((both / either).max())
+
+
+def _paste(array: NDArray[np.bool_], window: Window, mask: Mask) -> bool:
+    """Add a mask to an array that shows a window of the grid; True if that added a pixel."""
+    inside = mask.window.intersection(window)
+    if inside.is_empty:
+        return False
+    part = mask.pixels[inside.shift(-mask.window.row, -mask.window.col).slices()]
+    target = array[inside.shift(-window.row, -window.col).slices()]
+    adds = bool((part & ~target).any())
+    target |= part
+    return adds
+
+
+def _pieces(views: Sequence[_View], tiling: Tiling) -> Iterator[Mask]:
+    """The object core by core in row-major order."""
+    if len(views) == 1:
+        yield views[0].mask
+        return
+    near: dict[int, list[_View]] = {}
+    for view in views:
+        for tile in tiling.tiles_reading(view.mask.window):
+            near.setdefault(tile.index, []).append(view)
+    for index in sorted(near):
+        tile = tiling[index]
+        own = [view for view in near[index] if view.tile == index]
+        shown = _confirmed(tile, own, near[index]) if own else _nearest(tile, near[index])
+        piece = Mask.from_array(shown)
+        if not piece.window.is_empty:
+            yield piece.shift(tile.core.row, tile.core.col)
+
+
+def _confirmed(tile: Tile, own: Sequence[_View], near: Sequence[_View]) -> NDArray[np.bool_]:
+    """The core of a tile that was asked: what it shows itself, and parts of others that it was not asked about."""
+    shown = np.zeros(tile.read.shape, dtype=bool)
+    for view in own:
+        _paste(shown, tile.read, view.mask)
+    unasked = np.zeros_like(shown)
+    for view in near:
+        if view.tile == tile.index:
+            continue
+        part = np.zeros_like(shown)
+        _paste(part, tile.read, view.mask)
+        parts, count = ndimage.label(part, CROSS)
+        apart = np.bincount(parts[shown], minlength=count + 1) == 0
+        apart[0] = False
+        unasked |= apart[parts]
+    return np.asarray((shown | unasked)[tile.core.shift(-tile.read.row, -tile.read.col).slices()])
+
+
+def _nearest(tile: Tile, near: Sequence[_View]) -> NDArray[np.bool_]:
+    """The core of a tile that was not asked: every pixel by the window whose centre is nearest."""
+    out = np.zeros(tile.core.shape, dtype=bool)
+    nearest = np.full(tile.core.shape, np.inf)
+    for window in sorted({view.window for view in near}):
+        inside = window.intersection(tile.core)
+        if inside.is_empty:
+            continue
+        shown = np.zeros(inside.shape, dtype=bool)
+        for view in near:
+            if view.window == window:
+                _paste(shown, inside, view.mask)
+        part = inside.shift(-tile.core.row, -tile.core.col).slices()
+        distance = squared_distance(inside, window)
+        nearer = distance < nearest[part]
+        out[part][nearer], nearest[part][nearer] = shown[nearer], distance[nearer]
+    return out
+
+
+def _described(piece: Mask, views: Sequence[_View]) -> Mask:
+    """The piece with the means of the views' scores, weighted by area, and the label of the first."""
+    areas = np.array([view.mask.area_px for view in views], dtype=np.float64)
+    weights = areas / max(1.0, float(areas.sum()))
+    score = float(weights @ [view.mask.score for view in views])
+    stability = float(weights @ [view.mask.stability for view in views])
+    return replace(piece, score=score, stability=stability, label=views[0].mask.label)
