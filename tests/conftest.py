@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Tests run in parallel processes: more threads than cores would wait for each other. Set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The same examples on every run, so that a failure belongs to the change that caused it. `make sweep` tries more.
 settings.register_profile("default", derandomize=True, deadline=None, max_examples=100)
 settings.register_profile(

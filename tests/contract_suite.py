@@ -29,9 +29,12 @@ def middle(image: NDArray[np.uint8]) -> PixelPrompts:
 
 
 class ContractSuite:
-    """The checks; `tolerance` is what a sum in another order may change, in logits and scores."""
+    """The checks; `tolerance` is what a sum in another order may change, in logits and scores, and `differing_px` in
+    the pixels of a mask.
+    """
 
     tolerance = 1e-4
+    differing_px = 0
 
     @pytest.fixture
     def embedding(self, model: PromptableModel, image: NDArray[np.uint8]) -> Embedding:
@@ -143,14 +146,14 @@ class ContractSuite:
         decoded = model.decode(embedding, points((1, 1), (image.shape[1] // 2, image.shape[0] // 2)))
         keep = np.array([[True, False, True], [False, True, False]])
         kept = decoded[keep]
-        np.testing.assert_array_equal(kept.logits[:, 0], decoded.logits[keep])
+        np.testing.assert_allclose(kept.logits[:, 0], decoded.logits[keep], atol=self.tolerance, rtol=self.tolerance)
         np.testing.assert_array_equal(kept.scores[:, 0], decoded.scores[keep])
         all_masks = [mask for row in self.check(decoded, 2, 3, image.shape[:2]) for mask in row]
         some = [row[0] for row in self.check(kept, 3, 1, image.shape[:2])]
         for mask, same in zip([all_masks[k] for k in np.flatnonzero(keep)], some, strict=True):
-            assert mask.window == same.window
-            assert np.array_equal(mask.pixels, same.pixels)
-            assert mask.stability == pytest.approx(same.stability)
+            differing = mask.to_array(*image.shape[:2]) ^ same.to_array(*image.shape[:2])
+            assert np.count_nonzero(differing) <= self.differing_px
+            assert mask.stability == pytest.approx(same.stability, abs=0.01)
         self.check(decoded[np.zeros((2, 3), dtype=bool)], 0, 1, image.shape[:2])
 
     def test_masks_are_the_logits(self, model: PromptableModel, embedding: Embedding, image: NDArray[np.uint8]) -> None:

@@ -36,12 +36,13 @@ def load_model(
     Raises UnknownModelError, WeightsError (missing, damaged or of another architecture), ModelError (device, precision).
     """
     chosen = _device(device)
+    numerics = _precision(precision, chosen)
     as_path = Path(name_or_path)
     if as_path.suffix or as_path.exists() or len(as_path.parts) > 1:
-        return _load(as_path, spec, chosen, precision)
+        return _load(as_path, spec, chosen, numerics)
     spec = spec or find_spec(str(name_or_path))
     with as_file(files("samgeo.model") / spec.file) as path:
-        return _load(path, spec, chosen, precision)
+        return _load(path, spec, chosen, numerics)
 
 
 def _load(path: Path, spec: ModelSpec | None, device: torch.device, precision: str) -> Model:
@@ -59,7 +60,7 @@ def _load(path: Path, spec: ModelSpec | None, device: torch.device, precision: s
         name=name,
         sha256=_sha256(path, path.stat().st_mtime_ns),
         device=device,
-        precision=_precision(precision, device),
+        precision=precision,
         tile_px=spec.tile_px,
     )
 

@@ -112,7 +112,9 @@ def interact(
         all_logits, iou = all_logits.float(), iou.float()
         losses = mask_loss(all_logits, target)  # (N, 4)
         ambiguous = index == 0 and not by_box
-        picked = losses[:, :1].mean() + (losses[:, 1:].min(dim=1).values.mean() if ambiguous else 0)
+        picked = losses[:, :1].mean()
+        if ambiguous:
+            picked = picked + best_of_some(losses[:, 1:], generator=generator).mean()
         loss = loss + picked + iou_loss(iou, all_logits.detach(), target).mean() * (2 if ambiguous else 1)
         with torch.no_grad():
             best = iou[:, 1:].argmax(dim=1) + 1 if ambiguous else torch.zeros(n, dtype=torch.long)
@@ -127,6 +129,17 @@ def interact(
                 points, labels = torch.cat([points, more], dim=1), torch.cat([labels, kind], dim=1)
     report["last"] = mask_iou(logits, target).mean() if logits is not None else loss
     return {"loss": loss / rounds, **report}
+
+
+def best_of_some(losses: Tensor, *, generator: torch.Generator) -> Tensor:
+    """The smallest of each object's losses, with some left out at random. (N, 3) -> (N,).
+
+    SAM takes the smallest of all three; from nothing, the mask that is best first would then take every object, and
+    the other two would never learn. A small share of all keeps them near.
+    """
+    left_out = torch.rand(losses.shape, generator=generator) < 0.25
+    left_out &= ~left_out.all(dim=1, keepdim=True)
+    return losses.masked_fill(left_out, math.inf).min(dim=1).values + 0.05 * losses.mean(dim=1)
 
 
 def train(sam: Sam, batches: Batches, settings: TrainSettings, folder: Path) -> Sam:

@@ -1,0 +1,81 @@
+"""The network behind samgeo-nano against the contract, with random weights: what training changes is not tested here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from samgeo.errors import ModelError
+from samgeo.model.predict import Model, full_size
+from samgeo.model.sam import build_nano, with_corners
+from samgeo.pixels import PixelPrompts
+from tests.contract_suite import ContractSuite
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    torch.manual_seed(0)
+    sam = build_nano()
+    for parameter in sam.parameters():  # zeros that training would leave hide errors
+        parameter.data += 0.02 * torch.randn(parameter.shape)
+    return Model(
+        sam, name="random", sha256="0" * 64, device=torch.device("cpu"), precision="exact", tile_px=512
+    )
+
+
+@pytest.fixture
+def image() -> NDArray[np.uint8]:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(60, 90, (96, 80, 3)).astype(np.uint8)
+    picture[30:60, 25:55] = (200, 60, 50)
+    return picture
+
+
+class TestNano(ContractSuite):
+    tolerance = 2e-3
+    differing_px = 2
+
+
+def test_drawing_later_is_drawing_at_once(model: Model, image: NDArray[np.uint8]) -> None:
+    """The masks that `decode` draws on demand are those of the decoder's own forward pass."""
+    embedding = model.encode(image)
+    prompts = PixelPrompts(points=np.array([[[40, 45]], [[3, 4]]], np.float32), labels=np.ones((2, 1), np.int64))
+    assert prompts.points is not None
+    assert prompts.labels is not None
+    with torch.inference_mode():
+        clicks, kinds = with_corners(torch.from_numpy(prompts.points), torch.from_numpy(prompts.labels), None)
+        logits, iou = model.sam.decode(embedding.features, clicks, kinds)
+    several, one = model.decode(embedding, prompts), model.decode(embedding, prompts, multimask=False)
+    np.testing.assert_allclose(several.logits, logits[:, 1:].numpy(), atol=1e-4)
+    np.testing.assert_allclose(one.logits, logits[:, :1].numpy(), atol=1e-4)
+    np.testing.assert_allclose(several.scores, iou[:, 1:].numpy(), atol=1e-5)
+
+
+def test_position_of_the_crop_in_the_frame_changes_little(model: Model, image: NDArray[np.uint8]) -> None:
+    """Training places crops anywhere in the frame; an origin of zero is the same as none."""
+    embedding = model.encode(image)
+    clicks, kinds = with_corners(torch.tensor([[[40.0, 45.0]]]), torch.ones(1, 1, dtype=torch.long), None)
+    with torch.inference_mode():
+        without, _ = model.sam.decode(embedding.features, clicks, kinds)
+        zero, _ = model.sam.decode(embedding.features, clicks, kinds, origin_px=torch.zeros(1, 2))
+    np.testing.assert_allclose(without.numpy(), zero.numpy(), atol=1e-5)
+
+
+def test_a_mask_is_upsampled_as_part_of_the_whole() -> None:
+    rng = np.random.default_rng(3)
+    logits = rng.normal(-6, 1, (24, 20)).astype(np.float32)
+    logits[8:14, 5:12] += 9
+    whole = F.interpolate(torch.from_numpy(logits)[None, None], scale_factor=4.0, mode="bilinear")[0, 0].numpy()
+    mask = full_size(logits, 0.5, (93, 77))
+    assert np.array_equal(mask.to_array(93, 77), whole[:93, :77] > 0)
+    assert mask.stability == pytest.approx((whole[:93, :77] > 1).sum() / (whole[:93, :77] > -1).sum())
+
+
+def test_precision_is_checked() -> None:
+    from samgeo.model.weights import load_model
+
+    with pytest.raises(ModelError, match="expected auto or exact"):
+        load_model("samgeo-nano", precision="half")
