@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samgeo.dataset import finite
+from samgeo.dataset import finite, valid_pixels
 from samgeo.errors import RasterError, UsageError
 from samgeo.grid import Grid, horizontal_crs, parse_crs
 from samgeo.pixels import Window
@@ -20,7 +20,7 @@ class ArrayPixels:
     unplaced: str | None = None
 
     def __init__(self, source: Any, *, grid: Grid | None = None, bands: tuple[int, ...] | None = None) -> None:
-        if hasattr(source, "dims") and hasattr(source, "values"):
+        if hasattr(source, "dims") and hasattr(source, "transpose"):
             self._data, self._nodata, self.grid = _unpack_data_array(source, grid)
             self.name = str(getattr(source, "name", None) or "DataArray")
         elif isinstance(source, np.ndarray):
@@ -43,11 +43,11 @@ class ArrayPixels:
         """Bands (B, h, w) and valid (h, w) of a window inside the grid."""
         part = self._data[(self._indexes, *window.slices())]
         part = getattr(part, "values", part)
-        mask = np.ma.getmaskarray(part).any(axis=0)
+        masks = ~np.ma.getmaskarray(part)
         bands = np.asarray(part)
-        valid = finite(bands) & ~mask
         if self._nodata is not None:
-            valid &= (bands != self._nodata).all(axis=0)
+            masks = masks & (bands != self._nodata)
+        valid = valid_pixels(masks, bands.dtype) & finite(bands)
         return bands.astype(self.dtype, copy=False), valid
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterioWindow
 
-from samgeo.errors import RasterError, ResourceLimitError, SamgeoWarning, UnsafeInputError, UsageError
+from samgeo.errors import RasterError, ResourceLimitError, SamgeoError, SamgeoWarning, UnsafeInputError, UsageError
 from samgeo.grid import Grid, horizontal_crs, parse_crs
 from samgeo.pixels import Window
 
@@ -43,7 +43,7 @@ MAX_PIXELS = 2**40
 MAX_BANDS = 1024
 MAX_BLOCK_BYTES = 256 * 2**20
 MAX_EXPANSION = 1_000_000
-"""Bytes that a GeoTIFF may declare for each byte that it has, above one GiB. Honest sparse files reach 100,000."""
+"""Bytes that a GeoTIFF above one GiB may declare for each byte that it has: an empty one of large tiles has 400,000."""
 
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _CONNECTION = re.compile(r"^\s*<|^\s*\{|^[A-Za-z][A-Za-z0-9_]+:")
@@ -129,6 +129,15 @@ class DatasetPixels:
                     self._free.append(dataset)
 
 
+def valid_pixels(masks: NDArray[np.bool_], dtype: np.dtype[Any]) -> NDArray[np.bool_]:
+    """(h, w) from the masks (B, h, w) of bands.
+
+    In unsigned numbers nodata is often a natural value too (0 is black, 255 is white): one valid band suffices. In all
+    others it is a number that no pixel has, and averages and stretches must never see it.
+    """
+    return np.asarray(masks.any(axis=0) if dtype.kind == "u" else masks.all(axis=0))
+
+
 def finite(bands: NDArray[Any]) -> NDArray[np.bool_]:
     """(h, w) True where every band (B, h, w) holds a number."""
     if bands.dtype.kind != "f":
@@ -174,9 +183,9 @@ def wrapped(name: str, *, window: Window | None = None, bands: tuple[int, ...] |
     """Turn errors of the libraries into a `RasterError` that names file, bands and window."""
     try:
         yield
-    except RasterError:
+    except SamgeoError:
         raise
-    except (RasterioError, CPLE_BaseError, OSError, ValueError, UnicodeDecodeError) as error:
+    except (RasterioError, CPLE_BaseError, OSError, ValueError) as error:
         where = name
         if window is not None:
             where += f", bands {bands}, rows {window.row} to {window.row_end}, columns {window.col} to {window.col_end}"
@@ -240,15 +249,22 @@ def read_grid(dataset: DatasetReader, name: str) -> tuple[Grid, str | None]:
 
 
 def read_crs(dataset: DatasetReader, name: str) -> CRS | None:
-    """The horizontal CRS of a file; warns where a vertical part is dropped."""
-    if not dataset.crs:
-        return None
-    crs = parse_crs(dataset.crs.to_wkt(version="WKT2_2019"))
-    assert crs is not None  # the text is not empty
-    flat = horizontal_crs(crs)
-    if flat is not crs and crs.is_compound:
-        warnings.warn(f"{name}: the CRS is {crs.name}; heights are left out", SamgeoWarning, stacklevel=2)
-    return flat
+    """The horizontal CRS of a file; warns where a vertical part is dropped or the CRS cannot be understood."""
+    text = dataset.crs.to_wkt(version="WKT2_2019") if dataset.crs else ""
+    try:
+        # rasterio gives None for a CRS that PROJ cannot read, and PROJ's complaint comes out of the call after it.
+        _ = dataset.colorinterp
+    except CPLE_BaseError as error:
+        _warn(f"{name}: its CRS cannot be understood ({_reason(error)}). Fix: rio edit-info --crs EPSG:... FILE")
+    crs = parse_crs(text)
+    if crs is None or not crs.is_compound:
+        return crs and horizontal_crs(crs)
+    _warn(f"{name}: the CRS is {crs.name}; heights are left out")
+    return horizontal_crs(crs)
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, SamgeoWarning, stacklevel=5)
 
 
 def _why_unplaced(dataset: DatasetReader, name: str) -> str | None:
@@ -336,10 +352,7 @@ def _read_valid(dataset: DatasetReader, plan: BandPlan, part: RasterioWindow) ->
         valid &= dataset.read_masks(plan.indexes[0], window=part) > 0
     elif any(MaskFlags.nodata in each for each in flags) or not all(MaskFlags.all_valid in each for each in flags):
         masks = dataset.read_masks(list(plan.indexes), window=part) > 0
-        # In unsigned numbers nodata is often a natural value too (0 is black, 255 is white): one valid band suffices.
-        # In all others it is a number that no pixel has, and averages or stretches must never see it.
-        unsigned = np.dtype(dataset.dtypes[plan.indexes[0] - 1]).kind == "u"
-        valid &= masks.any(axis=0) if unsigned else masks.all(axis=0)
+        valid &= valid_pixels(masks, np.dtype(dataset.dtypes[plan.indexes[0] - 1]))
     if plan.alpha is not None:
         valid &= dataset.read(plan.alpha, window=part) > 0
     return valid

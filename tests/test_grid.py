@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio.transform
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS, Geod
 
@@ -18,7 +18,6 @@ from samgeo.errors import RasterError, UsageError
 from samgeo.grid import MAX_RESCALE, Grid, has_ground_units, horizontal_crs, parse_crs, to_geodetic
 from samgeo.pixels import Window
 
-many = settings(max_examples=200, deadline=None)
 LOCAL = 'LOCAL_CS["site",UNIT["metre",1]]'
 
 
@@ -39,7 +38,6 @@ def affines(draw: st.DrawFn, smallest: float = 0.01, far: float = 2e7) -> Affine
     return origin @ shape @ Affine.scale(flip_x * side, flip_y * side * aspect)
 
 
-@many
 @given(affines(), st.floats(-10, 1.1), st.floats(-10, 1.1))
 def test_round_trip_in_metres(transform: Affine, across: float, down: float) -> None:
     grid = Grid(width=100_000, height=100_000, transform=transform)
@@ -49,7 +47,6 @@ def test_round_trip_in_metres(transform: Affine, across: float, down: float) -> 
     assert abs(back_row - row) < 1e-6
 
 
-@many
 @given(affines(smallest=1e-7, far=180.0), st.integers(0, 20_000), st.integers(0, 20_000))
 def test_round_trip_in_degrees(transform: Affine, col: int, row: int) -> None:
     """1e-7 degrees are 1.1 cm."""
@@ -59,7 +56,6 @@ def test_round_trip_in_degrees(transform: Affine, col: int, row: int) -> None:
     assert abs(back_row - row) < 1e-6
 
 
-@many
 @given(affines(), st.integers(-50, 50), st.integers(-50, 50))
 def test_agrees_with_affine_and_rasterio(transform: Affine, col: int, row: int) -> None:
     grid = Grid(width=10, height=10, transform=transform)
@@ -90,7 +86,6 @@ def test_positions_that_are_no_numbers_stay_none() -> None:
     assert not np.isfinite(north_up(1).to_pixel([np.inf], [np.nan])).any()
 
 
-@many
 @given(affines(), st.integers(-500, 500), st.integers(-500, 500))
 def test_subgrid_names_the_same_places(transform: Affine, row: int, col: int) -> None:
     grid = Grid(width=100, height=100, transform=transform)
@@ -99,7 +94,6 @@ def test_subgrid_names_the_same_places(transform: Affine, row: int, col: int) ->
     assert np.allclose(part.to_map(3, 4), grid.to_map(col + 3, row + 4), rtol=1e-15, atol=1e-9)
 
 
-@many
 @given(affines(), st.integers(1, 300), st.integers(1, 300), st.floats(0.02, 50))
 def test_working_grid_has_the_same_footprint(transform: Affine, width: int, height: int, factor: float) -> None:
     grid = Grid(width=width, height=height, transform=transform)
@@ -159,7 +153,7 @@ def test_ground_size_of_a_pixel_in_degrees() -> None:
 
 
 def test_pixel_size_outside_the_domain_is_an_error_with_the_numbers() -> None:
-    with pytest.raises(RasterError, match="1e\\+30.*EPSG|1e\\+30.*UTM zone 33N"):
+    with pytest.raises(RasterError, match=r"1e\+30.*UTM zone 33N"):
         _ = north_up(1.0, x=1e30, y=1e30).pixel_size_m
     with pytest.raises(RasterError, match="95"):
         _ = Grid(width=1, height=1, transform=Affine(1e-3, 0, 10, 0, -1e-3, 95), crs=CRS(4326)).pixel_size_m
@@ -190,7 +184,6 @@ def test_crs_from_text() -> None:
         parse_crs("EPSG:999999")
 
 
-@many
 @given(affines(), st.integers(1, 10**6), st.integers(1, 10**6), st.sampled_from([4326, 3857, 27572, LOCAL, None]))
 def test_json_and_pickle_give_back_an_equal_grid(transform: Affine, width: int, height: int, crs: object) -> None:
     grid = Grid(width=width, height=height, transform=transform, crs=parse_crs(crs))

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from samgeo.errors import UsageError
 from samgeo.pixels import Window
 from samgeo.tiling import Tiling
 
-few = settings(max_examples=40, deadline=None)
-
 
 @st.composite
 def tilings(draw: st.DrawFn) -> Tiling:
-    tile = draw(st.integers(4, 16))
+    tile = draw(st.integers(6, 16))
     return Tiling(
         height=draw(st.integers(1, 30)),
         width=draw(st.integers(1, 30)),
@@ -31,7 +29,6 @@ def windows(draw: st.DrawFn) -> Window:
     return Window(row=row, col=col, height=draw(st.integers(0, 40)), width=draw(st.integers(0, 40)))
 
 
-@few
 @given(tilings())
 def test_cores_partition_the_grid(tiling: Tiling) -> None:
     owners = np.zeros((tiling.height, tiling.width), dtype=int)
@@ -41,7 +38,6 @@ def test_cores_partition_the_grid(tiling: Tiling) -> None:
     assert (owners == 1).all()
 
 
-@few
 @given(tilings())
 def test_read_windows_lie_on_the_lattice_and_hold_their_cores(tiling: Tiling) -> None:
     for tile in tiling:
@@ -50,7 +46,6 @@ def test_read_windows_lie_on_the_lattice_and_hold_their_cores(tiling: Tiling) ->
         assert tile.read.contains(tile.core)
 
 
-@few
 @given(tilings())
 def test_cores_keep_half_an_overlap_from_inner_edges(tiling: Tiling) -> None:
     half = tiling.overlap_px // 2
@@ -61,14 +56,12 @@ def test_cores_keep_half_an_overlap_from_inner_edges(tiling: Tiling) -> None:
         assert tile.col_index == tiling.cols - 1 or tile.read.col_end - tile.core.col_end >= half
 
 
-@few
 @given(tilings())
 def test_no_tile_could_be_left_out(tiling: Tiling) -> None:
     before = (tiling.rows - 2) * tiling.stride_px + tiling.tile_px
     assert tiling.rows == 1 or before < tiling.height
 
 
-@few
 @given(tilings(), windows())
 def test_queries_agree_with_a_search_through_all_tiles(tiling: Tiling, window: Window) -> None:
     inside = window.intersection(Window(row=0, col=0, height=tiling.height, width=tiling.width))
@@ -76,7 +69,6 @@ def test_queries_agree_with_a_search_through_all_tiles(tiling: Tiling, window: W
     assert tiling.tiles_reading(window) == [t for t in tiling if not t.read.intersection(inside).is_empty]
 
 
-@few
 @given(tilings())
 def test_neighbours_are_the_tiles_with_overlapping_read_windows(tiling: Tiling) -> None:
     tiles = list(tiling)
@@ -86,7 +78,6 @@ def test_neighbours_are_the_tiles_with_overlapping_read_windows(tiling: Tiling) 
         assert len(expected) <= 8
 
 
-@few
 @given(tilings())
 def test_index_finds_its_tile(tiling: Tiling) -> None:
     assert [tiling[i] for i in range(len(tiling))] == list(tiling)
