@@ -1,0 +1,50 @@
+"""What `samgeo segment --dry-run` says: everything is opened, placed and counted; nothing is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samgeo.commit import probe_writable
+from samgeo.raster import Raster
+from samgeo.tiling import Tiling
+
+if TYPE_CHECKING:
+    from samgeo.grid import Grid
+    from samgeo.pipeline import ModelAddress
+    from samgeo.prompts import Prompts
+    from samgeo.settings import Settings
+
+
+def describe(
+    raster: str, output: Path, *, prompts: Prompts | None, model: ModelAddress, settings: Settings
+) -> tuple[str, int]:
+    """What a run would do, as lines of text, and how many prompts it would refuse.
+
+    Raises what the run would raise before it starts.
+    """
+    with Raster(raster, bands=settings.bands, resolution_m=settings.resolution_m) as opened:
+        probe_writable(output, inputs=[opened.name], overwrite=settings.overwrite)
+        grid = opened.grid
+        tile_px, overlap_px = settings.tile(model.load().tile_px)
+        tiling = Tiling(height=grid.height, width=grid.width, tile_px=tile_px, overlap_px=overlap_px)
+        stretch = opened.stretch
+        lines, refused = ([], 0) if prompts is None else _prompt_lines(prompts, grid)
+    x_m, y_m = grid.pixel_size_m
+    lines = [
+        f"raster   {opened.name}: {grid.width:,} x {grid.height:,} px of {x_m:.3g} x {y_m:.3g} m",
+        f"CRS      {grid.crs.name if grid.crs else 'none'}",
+        f"stretch  {', '.join(f'{a:g} to {b:g}' for a, b in zip(stretch.low, stretch.high, strict=True))}",
+        f"tiles    {len(tiling):,} of {tile_px} px, {overlap_px} px shared",
+        f"model    {model.name}",
+        *(lines or ["prompts  none: everything in the raster"]),
+        f"output   {output}: can be written",
+    ]
+    return "\n".join(lines), refused
+
+
+def _prompt_lines(prompts: Prompts, grid: Grid) -> tuple[list[str], int]:
+    placed = prompts.to_pixels(grid)
+    lines = [f"prompts  {len(placed.accepted):,} accepted, {len(placed.refused):,} refused"]
+    lines += [f"         {refusal.prompt_id}: {refusal.reason}" for refusal in placed.refused]
+    return lines, len(placed.refused)

@@ -1,0 +1,116 @@
+"""The edge of the process: errors become messages and exit codes, signals end a run in order, warnings become lines.
+
+0 ok   2 usage   3 input raster   4 prompts   5 model   6 output   7 resource limit   8 unsafe input
+10 partly done   130 Ctrl-C   143 SIGTERM   1 anything else, which is a fault of samgeo
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, TextIO
+
+import click
+
+from samgeo.errors import ResourceLimitError, SamgeoError, SamgeoWarning
+
+INTERRUPTED, TERMINATED = 130, 143
+DEBUG, ARGUMENTS, JOURNAL = "samgeo.debug", "samgeo.arguments", "samgeo.journal"
+"""Keys of `click.Context.meta`: was --debug given; the arguments as typed; where a stopped run goes on from."""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived. Not an `Exception`, so that nothing on the way to the edge takes it for a failed tile."""
+
+
+class EdgeGroup(click.Group):
+    """A group whose commands end with the exit code of their error and, without --debug, with no traceback."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the arguments as they were typed: they are the command that goes on with a stopped run."""
+        ctx.meta[ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _terminated_by_signal(), _warnings_as_lines():
+            try:
+                return super().invoke(ctx)
+            except (click.ClickException, click.exceptions.Exit, click.Abort):
+                raise
+            except KeyboardInterrupt:
+                _stop(ctx, "Interrupted.", INTERRUPTED)
+            except Terminated:
+                _stop(ctx, "Terminated.", TERMINATED)
+            except BrokenPipeError:
+                ctx.exit(0)
+            except SamgeoError as error:
+                _fail(ctx, error, str(error), error.exit_code)
+            except MemoryError as error:
+                _fail(
+                    ctx, error, "out of memory. Fix: a smaller --tile, or fewer --workers", ResourceLimitError.exit_code
+                )
+            except Exception as error:  # noqa: BLE001 - the edge of the process
+                kind = type(error).__name__
+                hint = f"Run it again as `{ctx.command_path} --debug ...` and report what it prints."
+                _fail(ctx, error, f"this is a fault of samgeo: {kind}: {error}\n{hint}", 1)
+
+
+def _fail(ctx: click.Context, error: BaseException, message: str, exit_code: int) -> NoReturn:
+    if ctx.meta.get(DEBUG):
+        raise error
+    click.echo(f"{click.style('Error:', fg='red')} {message}", err=True)
+    ctx.exit(exit_code)
+
+
+def _stop(ctx: click.Context, word: str, exit_code: int) -> NoReturn:
+    journal: Path | None = ctx.meta.get(JOURNAL)
+    click.echo(f"\n{word}", err=True)
+    if journal is not None and journal.exists():
+        command = shlex.join([a for a in ctx.meta[ARGUMENTS] if a not in ("--no-resume", "--dry-run")])
+        click.echo(f"What is done is kept in {journal}. To go on from there:\n  {ctx.command_path} {command}", err=True)
+    ctx.exit(exit_code)
+
+
+@contextmanager
+def _terminated_by_signal() -> Iterator[None]:
+    """SIGTERM raises `Terminated` in the main thread, where Python hears signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Warnings of samgeo are one line each on stderr; those of libraries are for developers."""
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,  # noqa: ARG001 - the signature is Python's
+        lineno: int,  # noqa: ARG001
+        file: TextIO | None = None,  # noqa: ARG001
+        line: str | None = None,  # noqa: ARG001
+    ) -> None:
+        if issubclass(category, SamgeoWarning):
+            click.echo(f"{click.style('Warning:', fg='yellow')} {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", SamgeoWarning)
+        warnings.showwarning = show
+        yield
