@@ -74,7 +74,8 @@ def develop(rgb: Floats, rng: np.random.Generator) -> None:
     np.power(rgb, np.float32(np.clip(gamma, 0.55, 1.5)), out=rgb)
     mean = (rgb @ GREY)[..., None]
     rgb -= mean
-    rgb *= np.float32(rng.uniform(0.4, 1.05))
+    vivid = 0.08 / max(float(np.abs(rgb[::8, ::8]).mean()), 1e-3)
+    rgb *= np.float32(min(rng.uniform(0.4, 1.05), vivid))
     rgb += mean
     rgb *= rng.normal(1, 0.035, 3).astype(np.float32)
     haze = np.float32(rng.uniform(0, 0.28) if rng.random() < 0.4 else 0.0)

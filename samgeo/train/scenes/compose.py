@@ -142,7 +142,7 @@ def wild(canvas: Canvas) -> None:
     land.stains(canvas, int(rng.integers(3, 20)), (4 * canvas.gsd_m, 40 * canvas.gsd_m))
     if rng.random() < 0.4:
         land.river(canvas, float(rng.uniform(3, 15) + 6 * canvas.gsd_m))
-    if rng.random() < 0.6:
+    if rng.random() < 0.6 or canvas.gsd_m > 1.2:
         field = octaves(rng, canvas.shape, coarse_px=min(height, width) / rng.uniform(1.5, 4), fine_px=4, falloff=0.5)
         field += np.float32(rng.uniform(-0.6, 1.2))
         land.forest(canvas, canvas.whole().with_alpha(np.clip(field * 12 + 0.5, 0, 1)), float(rng.uniform(3, 11)))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 Polygon = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -37,6 +37,16 @@ class Cover:
         x = np.arange(self.cols.start, self.cols.stop, dtype=np.float32)[None, :] + np.float32(0.5)
         y = np.arange(self.rows.start, self.rows.stop, dtype=np.float32)[:, None] + np.float32(0.5)
         return x, y
+
+    def tiles(self, side: int = 256) -> Iterator[Cover]:
+        """The same coverage in pieces of at most `side` px, without the empty ones: for long thin shapes."""
+        for row in range(0, self.alpha.shape[0], side):
+            for col in range(0, self.alpha.shape[1], side):
+                alpha = self.alpha[row : row + side, col : col + side]
+                if alpha.any():
+                    top, left = self.rows.start + row, self.cols.start + col
+                    rows, cols = slice(top, top + alpha.shape[0]), slice(left, left + alpha.shape[1])
+                    yield Cover(rows=rows, cols=cols, alpha=alpha)
 
     def with_alpha(self, alpha: Floats) -> Cover:
         """The same window with another coverage, (h, w) 0 to 1."""

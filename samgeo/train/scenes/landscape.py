@@ -112,22 +112,26 @@ def lake(canvas: Canvas, x: float, y: float, radius_px: float) -> None:
 
 def water(canvas: Canvas, where: Cover) -> None:
     """Fill a shape with water: ripples, streaks, shallow or wet edges."""
-    rng, shape = canvas.rng, where.alpha.shape
+    rng = canvas.rng
     if np.count_nonzero(where.alpha >= 0.5) < 30:
         return
-    deep, shallow = choose(rng, WATERS), choose(rng, SOIL)
+    deep, shallow = choose(rng, WATERS), choose(rng, SOIL) * np.float32(0.6)
     soft = ndimage.uniform_filter(where.alpha, size=max(3, int(canvas.px(rng.uniform(1, 8)))), mode="nearest")
-    shore = np.clip((1 - soft) * rng.uniform(0.3, 1.3), 0, 0.8)[..., None].astype(np.float32)
-    value = 1 + np.float32(rng.uniform(0.02, 0.12)) * canvas.noise.cut(shape, "coarse")
-    value += np.float32(rng.uniform(0.01, 0.1)) * canvas.noise.cut(shape, "fine")
-    if canvas.gsd_m < 1 and rng.random() < 0.6:
-        u, _ = coordinates(where, 0, 0, rng.uniform(0, math.pi))
-        value += np.float32(0.06) * stripes(
-            u + canvas.px(0.7) * canvas.noise.cut(shape, "medium"), canvas.px(rng.uniform(1, 4))
-        )
-    rgb = tint(deep, np.clip(value, 0.3, 2))
-    rgb += (shallow * 0.6 - rgb) * shore
-    canvas.paint(where, rgb, canvas.new("water"), 0)
+    silt, owner = np.float32(rng.uniform(0.3, 1.3)), canvas.new("water")
+    cloud, grain = np.float32(rng.uniform(0.02, 0.12)), np.float32(rng.uniform(0.01, 0.1))
+    ripple = np.float32(0.06 * (canvas.gsd_m < 1) * (rng.random() < 0.6))
+    angle, period = rng.uniform(0, math.pi), canvas.px(rng.uniform(1, 4))
+    for tile in where.tiles():
+        shape, corner = tile.alpha.shape, (tile.rows.start, tile.cols.start)
+        value = 1 + cloud * canvas.noise.cut(shape, "coarse", corner) + grain * canvas.noise.cut(shape, "fine", corner)
+        if ripple:
+            u, _ = coordinates(tile, 0, 0, angle)
+            value += ripple * stripes(u + canvas.px(0.7) * canvas.noise.cut(shape, "medium", corner), period)
+        rgb = tint(deep, np.clip(value, 0.3, 2))
+        row, col = corner[0] - where.rows.start, corner[1] - where.cols.start
+        near = np.clip((1 - soft[row : row + shape[0], col : col + shape[1]]) * silt, 0, 0.8)
+        rgb += (shallow - rgb) * near[..., None]
+        canvas.paint(tile, rgb, owner, 0)
 
 
 def river(canvas: Canvas, width_m: float) -> None:
@@ -140,7 +144,10 @@ def river(canvas: Canvas, width_m: float) -> None:
     where = canvas.cover([ribbon(line, widths)])
     if where is None or outline is None:
         return
-    canvas.paint(outline, tint(choose(rng, SOIL + GRASS), 1 + 0.12 * canvas.noise.cut(outline.alpha.shape)), NOTHING)
+    bank = choose(rng, SOIL + GRASS)
+    for tile in outline.tiles():
+        grain = canvas.noise.cut(tile.alpha.shape, at=(tile.rows.start, tile.cols.start))
+        canvas.paint(tile, tint(bank, 1 + 0.12 * grain), NOTHING)
     water(canvas, where)
 
 
@@ -154,7 +161,7 @@ def crossing(canvas: Canvas, bend: float) -> Polygon:
 
 
 def sea(canvas: Canvas) -> Polygon:
-    """Open water on one side, along a straight or a rough shore; returns a point on the shore and the way out (2, 2)."""
+    """Open water on one side of a straight or rough shore; returns (2, 2): a point of the shore, the way out."""
     rng, (height, width) = canvas.rng, canvas.shape
     angle, share = rng.uniform(0, 2 * math.pi), rng.uniform(-0.25, 0.25)
     out = unit(angle)
@@ -191,10 +198,14 @@ def road(
         owner = canvas.new("road")
     verge = canvas.cover([ribbon(line, width + canvas.px(rng.uniform(1, 3)))])
     if verge is not None:
-        canvas.paint(verge.with_alpha(verge.alpha * np.float32(0.6)), choose(rng, SOIL + GRASS))
+        side = choose(rng, SOIL + GRASS)
+        for tile in verge.tiles():
+            canvas.paint(tile.with_alpha(tile.alpha * np.float32(0.6)), side)
     color = choose(rng, PAVED if paved else SOIL)
-    value = 1 + 0.05 * canvas.noise.cut(where.alpha.shape) + 0.05 * canvas.noise.cut(where.alpha.shape, "coarse")
-    canvas.paint(where, tint(color, value), owner, 0)
+    for tile in where.tiles():
+        corner = (tile.rows.start, tile.cols.start)
+        grain = canvas.noise.cut(tile.alpha.shape, at=corner) + canvas.noise.cut(tile.alpha.shape, "coarse", at=corner)
+        canvas.paint(tile, tint(color, 1 + 0.05 * grain), owner, 0)
     if not paved:
         tracks(canvas, line, width)
     elif lines and canvas.px(0.15) > 0.25 and width_m >= 5:
@@ -234,8 +245,10 @@ def paths(canvas: Canvas, count: int, width_m: float = 0.8) -> None:
     for _ in range(count):
         line = crossing(canvas, 0.12)
         if where := canvas.cover([ribbon(line, max(canvas.px(width_m), 0.8))]):
-            rough = np.clip(0.7 + 0.4 * canvas.noise.cut(where.alpha.shape), 0, 1)
-            canvas.paint(where.with_alpha((where.alpha * rough * 0.75).astype(np.float32)), choose(canvas.rng, SOIL))
+            color = choose(canvas.rng, SOIL)
+            for tile in where.tiles():
+                rough = np.clip(0.7 + 0.4 * canvas.noise.cut(tile.alpha.shape), 0, 1)
+                canvas.paint(tile.with_alpha((tile.alpha * rough * 0.75).astype(np.float32)), color)
 
 
 def stains(canvas: Canvas, count: int, radius_m: tuple[float, float] = (0.5, 6)) -> None:

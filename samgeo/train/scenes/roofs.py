@@ -233,14 +233,19 @@ def box(canvas: Canvas, shape: Polygon, base_m: float, owner: int) -> None:
     if where is None:
         return
     height = rng.uniform(0.4, 1.6)
-    dark = canvas.cover([sweep(shape, canvas.sun * canvas.px(height * canvas.reach))])
-    if dark is not None:
-        ours = dark.with_alpha(dark.alpha * (canvas.elevation[dark.rows, dark.cols] >= base_m * 0.9))
-        canvas.scale(ours, np.full(dark.alpha.shape, 1 - canvas.gloom, dtype=np.float32))
+    on_roof(canvas, shape, base_m, height)
     part = canvas.new("roof structure", owner) if where.alpha.sum() >= 30 else owner
     color = (rng.uniform(0.15, 0.9) * np.array([1, rng.uniform(0.92, 1.0), rng.uniform(0.85, 1.05)])).astype(np.float32)
     grain = 1 + 0.06 * canvas.noise.cut(where.alpha.shape)
     canvas.paint(where, tint(color, grain), part, base_m + height)
+
+
+def on_roof(canvas: Canvas, shape: Polygon, base_m: float, height_m: float) -> None:
+    """The shadow that something `height_m` high casts on the roof, `base_m` high, that it stands on."""
+    where = canvas.cover([sweep(shape, canvas.sun * canvas.px(height_m * canvas.reach))])
+    if where is not None:
+        same = np.abs(canvas.elevation[where.rows, where.cols] - base_m) < 0.1 * base_m
+        canvas.scale(where.with_alpha(where.alpha * same), np.full(same.shape, 1 - canvas.gloom, dtype=np.float32))
 
 
 def parapet(canvas: Canvas, top: Polygon) -> None:
@@ -289,7 +294,7 @@ def storey(canvas: Canvas, top: Polygon, roof: Roof, owner: int) -> None:
     where = canvas.cover([level])
     if where is None or polygon_area(level) < 12:
         return
-    canvas.shade(level, roof.height_m + 2.5) if canvas.px(1) < 2 else box(canvas, level, roof.height_m, owner)
+    on_roof(canvas, level, roof.height_m, 2.5)
     part = canvas.new("roof structure", owner) if where.alpha.sum() >= 60 else owner
     color = pick_color(rng, "flat")
     canvas.paint(where, tint(color, 1 + 0.06 * canvas.noise.cut(where.alpha.shape)), part, roof.height_m + 2.5)

@@ -19,16 +19,21 @@ def octaves(
     against the one before (1 is rough, 0.4 is smooth).
     """
     height, width = shape
-    total = np.zeros(shape, dtype=np.float32)
-    amplitude, grain = 1.0, max(coarse_px, fine_px)
-    while grain >= fine_px * 0.99:
-        rows, cols = max(2, math.ceil(height / grain) + 1), max(2, math.ceil(width / grain) + 1)
-        # At most a few thousand nodes a side; the finest octave of a big scene may as well be white noise.
-        nodes = Image.fromarray(rng.standard_normal((rows, cols), dtype=np.float32))
-        box = (0.0, 0.0, min(cols, width / grain), min(rows, height / grain))
-        total += amplitude * np.asarray(nodes.resize((width, height), Image.Resampling.BICUBIC, box=box))
+    count = max(0, round(math.log2(max(coarse_px, fine_px) / fine_px)))
+    amplitude = 1.0
+    total = np.zeros((0, 0), dtype=np.float32)
+    # From the coarsest lattice to the finest, each twice as dense as the one before and laid on top of it.
+    for level in range(count, -1, -1):
+        grain = fine_px * 2**level
+        rows, cols = math.ceil(height / grain) + 2, math.ceil(width / grain) + 2
+        nodes = np.float32(amplitude) * rng.standard_normal((rows, cols), dtype=np.float32)
+        if level < count:
+            double = (2 * total.shape[1], 2 * total.shape[0])
+            nodes += np.asarray(Image.fromarray(total).resize(double, Image.Resampling.BICUBIC))[:rows, :cols]
+        total = nodes
         amplitude *= falloff
-        grain /= 2
+    box = (0.5, 0.5, 0.5 + width / fine_px, 0.5 + height / fine_px)
+    total = np.array(Image.fromarray(total).resize((width, height), Image.Resampling.BICUBIC, box=box))
     total -= total.mean()
     total /= max(float(total.std()), 1e-6)
     return total
@@ -51,9 +56,9 @@ class NoiseBank:
         tile = np.fft.irfft2(white * frequency**-power, s=(self.SIDE, self.SIDE)).astype(np.float32)
         return np.asarray(tile / tile.std(), dtype=np.float32)
 
-    def cut(self, shape: tuple[int, int], name: str = "medium") -> Floats:
-        """(H, W) noise from a random place of a tile: "fine" (grainy), "medium" or "coarse" (cloudy)."""
-        row, col = self._rng.integers(0, self.SIDE, 2)
+    def cut(self, shape: tuple[int, int], name: str = "medium", at: tuple[int, int] | None = None) -> Floats:
+        """(H, W) noise: "fine" (grainy), "medium" or "coarse" (cloudy), from a random place of a tile or from `at`."""
+        row, col = self._rng.integers(0, self.SIDE, 2) if at is None else at
         rows = (np.arange(shape[0]) + row) % self.SIDE
         cols = (np.arange(shape[1]) + col) % self.SIDE
         cut: Floats = self._tiles[name][rows[:, None], cols[None, :]]

@@ -95,54 +95,59 @@ def bushes(canvas: Canvas, count: int, where: Polygon | None = None) -> None:
         tree(canvas, float(x), float(y), float(rng.uniform(0.3, 0.85)))
 
 
-def canopy(canvas: Canvas, patch: Cover, crown_m: float, *, parent: int = NOTHING, density: float = 1.0) -> None:
-    """Fill a patch with crowns that touch: every point is the nearest seed's, up to a crown's radius.
+def canopy(canvas: Canvas, patch: Cover, crown_m: float, *, parent: int = NOTHING) -> None:
+    """Fill a patch with crowns that touch: every pixel is the nearest seed's, up to a crown's radius.
 
     Crowns of 9 px and more become objects, parts of `parent`, where they are not too many.
     """
-    rng, spacing = canvas.rng, max(canvas.px(crown_m), 1.6)
-    shape = patch.alpha.shape
-    count = max(1, int(density * shape[0] * shape[1] / (0.75 * spacing**2)))
+    rng, spacing, shape = canvas.rng, max(canvas.px(crown_m), 1.6), patch.alpha.shape
+    count = max(1, int(math.prod(shape) / (0.75 * spacing**2)))
     rows, cols = rng.integers(0, shape[0], count), rng.integers(0, shape[1], count)
     keep = patch.alpha[rows, cols] > 0.6
-    rows, cols = rows[keep], cols[keep]
-    if len(rows) == 0:
+    seeds = np.stack([rows[keep], cols[keep]]).astype(np.float32)
+    if seeds.shape[1] == 0:
         return
-    free = np.ones(shape, dtype=bool)
-    free[rows, cols] = False
-    distance, nearest = ndimage.distance_transform_edt(free, return_indices=True)
-    number = np.zeros(shape, dtype=np.int32)
-    number[rows, cols] = np.arange(1, len(rows) + 1)
-    bend = canvas.noise.cut(shape, "medium")
-    y, x = np.ogrid[: shape[0], : shape[1]]
-    # Looking the seed up a little beside the pixel makes the border between two crowns ragged.
-    row = np.clip(y + bend * (0.12 * spacing), 0, shape[0] - 1).astype(np.intp)
-    col = np.clip(x + canvas.noise.cut(shape, "medium") * (0.12 * spacing), 0, shape[1] - 1).astype(np.intp)
-    cell = number[nearest[0], nearest[1]][row, col]
-    radius = (spacing * rng.uniform(0.45, 0.85, len(rows) + 1)).astype(np.float32)[cell]
-    alpha = np.clip(radius - distance + bend * np.float32(0.08 * spacing) + 0.5, 0, 1).astype(np.float32) * patch.alpha
-    lit = 1 - np.float32(0.45) * ((x - nearest[1]) * canvas.sun[0] + (y - nearest[0]) * canvas.sun[1]) / radius
-    lit *= 1.12 - 0.4 * (distance / radius) ** 2
-    kinds = np.stack([choose(rng, GREENS) for _ in range(4)])
-    shared = choose(rng, GREENS)
-    color = (0.65 * shared + 0.35 * kinds)[rng.integers(0, 4, len(rows) + 1)] * rng.uniform(
-        0.8, 1.2, (len(rows) + 1, 1)
-    )
-    leaves = 1 + np.float32(0.17) * bend + np.float32(0.08) * canvas.noise.cut(shape, "fine")
-    canvas.scale(patch, np.full(shape, 0.6, dtype=np.float32))
-    where = patch.with_alpha(alpha)
-    canvas.paint(
-        where,
-        (color.astype(np.float32)[cell] * np.clip(lit * leaves, 0.25, 1.8)[..., None]).astype(np.float32),
-        None,
-        crown_m,
-    )
-    if spacing >= 9 and len(rows) <= 8000:
-        first = len(canvas.labels)
-        canvas.labels += ["tree"] * len(rows)
-        canvas.parents += [parent] * len(rows)
-        ids, solid = canvas.ids[patch.rows, patch.cols], alpha >= 0.5
-        ids[solid] = first + cell[solid] - 1
+    number = np.full(shape, -1, dtype=np.int32)
+    number[rows[keep], cols[keep]] = np.arange(seeds.shape[1], dtype=np.int32)
+    nearest = ndimage.distance_transform_edt(number < 0, return_distances=False, return_indices=True)
+    number = number[nearest[0], nearest[1]]
+    radius = np.float32(spacing) * rng.uniform(0.45, 0.85, seeds.shape[1]).astype(np.float32)
+    shared, kinds = choose(rng, GREENS), np.stack([choose(rng, GREENS) for _ in range(4)])
+    color: Floats = (0.65 * shared + 0.35 * kinds)[rng.integers(0, 4, seeds.shape[1])]
+    color = color * rng.uniform(0.8, 1.2, (seeds.shape[1], 1)).astype(np.float32)
+    depth = np.float32(np.clip(1.2 - spacing / 25, 0.4, 0.95))
+    owners = None
+    if spacing >= 9 and seeds.shape[1] <= 8000:
+        owners = np.arange(seeds.shape[1]) + len(canvas.labels)
+        canvas.labels += ["tree"] * seeds.shape[1]
+        canvas.parents += [parent] * seeds.shape[1]
+    for tile in patch.tiles(512):
+        row, col = tile.rows.start - patch.rows.start, tile.cols.start - patch.cols.start
+        bend = canvas.noise.cut(tile.alpha.shape, "medium", (tile.rows.start, tile.cols.start))
+        # Looking the seed up a little beside the pixel makes the border between two crowns ragged.
+        y = np.arange(row, row + tile.alpha.shape[0])[:, None] + bend * np.float32(0.12 * spacing)
+        x = np.arange(col, col + tile.alpha.shape[1])[None, :] + bend[:, ::-1] * np.float32(0.12 * spacing)
+        cell = number[np.clip(y, 0, shape[0] - 1).astype(np.intp), np.clip(x, 0, shape[1] - 1).astype(np.intp)]
+        dy, dx = (y - seeds[0][cell]).astype(np.float32), (x - seeds[1][cell]).astype(np.float32)
+        canvas.paint(tile.with_alpha(tile.alpha * depth), shared * np.float32(0.5))
+        crowns(canvas, tile, (dx, dy), radius[cell], color[cell])
+        if owners is not None:
+            mine = (np.hypot(dx, dy) < radius[cell]) & (tile.alpha >= 0.5)
+            canvas.ids[tile.rows, tile.cols][mine] = owners[cell[mine]]
+
+
+def crowns(canvas: Canvas, where: Cover, offset: tuple[Floats, Floats], radius: Floats, color: Floats) -> None:
+    """Paint crowns, for each pixel of which the x and y from its own stem, the radius and the colour are given."""
+    dx, dy = offset
+    distance = np.hypot(dx, dy)
+    alpha = np.clip(radius - distance + np.float32(0.5), 0, 1) * where.alpha
+    lit = 1 - np.float32(0.45) * (dx * np.float32(canvas.sun[0]) + dy * np.float32(canvas.sun[1])) / radius
+    lit *= np.float32(1.12) - np.float32(0.4) * (distance / radius) ** 2
+    corner = (where.rows.start, where.cols.start)
+    leaves = 1 + np.float32(0.17) * canvas.noise.cut(distance.shape, "medium", corner)
+    leaves += np.float32(0.08) * canvas.noise.cut(distance.shape, "fine", corner)
+    shade = np.clip(lit * leaves, 0.25, 1.8)[..., None]
+    canvas.paint(where.with_alpha(alpha), color * shade, None, 6.0)
 
 
 def vehicle(canvas: Canvas, x: float, y: float, angle: float, *, parent: int = NOTHING, truck: bool = False) -> None:
