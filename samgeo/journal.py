@@ -22,6 +22,7 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from samgeo.commit import write_file
 from samgeo.errors import OutputError, UsageError
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -33,12 +34,9 @@ def write_part(path: Path, arrays: Arrays) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     payload = buffer.getvalue()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
-        temporary.write_bytes(hashlib.sha256(payload).digest() + payload)
-        temporary.replace(path)
+        write_file(path, [hashlib.sha256(payload).digest(), payload], durable=False)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(
             f"{path}: cannot write the part file: {error}. Expected a writable folder with room"
         ) from error
@@ -128,9 +126,7 @@ class Journal:
         path = self.folder / "plan.json"
         wanted = json.loads(json.dumps(plan))
         if not path.exists():
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(wanted, indent=1, sort_keys=True))
-            temporary.replace(path)
+            write_file(path, [json.dumps(wanted, indent=1, sort_keys=True).encode()])
             return
         try:
             stored = json.loads(path.read_text())

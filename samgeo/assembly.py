@@ -1,0 +1,106 @@
+"""Assembly: from stitched masks to the polygons that are kept, in the order of their ids. All in pixel space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from samgeo.grid import Grid
+from samgeo.masktable import Crops
+from samgeo.painting import without_overlaps
+from samgeo.pixels import Mask
+from samgeo.polygons import area_m2, assemble, check_vertices, pixel_polygons, to_map
+from samgeo.polygonstore import PolygonStore
+from samgeo.prompts import Prompts
+from samgeo.settings import Settings
+from samgeo.stitch import Stitched
+
+BLOCK_PX = 1024
+"""Side of the blocks that are painted at once."""
+
+
+def add_object(store: PolygonStore, pieces: Iterable[Mask], *, name: str, max_vertices: int, **row: float) -> None:
+    """Put one object, given as masks that share no pixel, into the store; one without pixels is left out."""
+    outlines = []
+    for piece in pieces:
+        if not piece.window.is_empty:
+            outlines.append(pixel_polygons(piece))
+            check_vertices(outlines[-1], max_vertices, name)
+    if outlines:
+        store.add(assemble(outlines, name=name, max_vertices=max_vertices), **row)
+
+
+def add_stitched(store: PolygonStore, stitched: Stitched, crops: Crops, settings: Settings) -> None:
+    """Put all objects into the store."""
+    for index, found in enumerate(stitched):
+        add_object(
+            store,
+            stitched.pieces(index, crops),
+            name=f"the object at row {found.window.row}, column {found.window.col}",
+            max_vertices=settings.max_vertices,
+            key=-1,
+            score=found.score,
+            stability=found.stability,
+            tiles=found.tiles,
+            label=found.label,
+        )
+
+
+def finish(store: PolygonStore, grid: Grid, settings: Settings, *, exclusive: bool) -> PolygonStore:
+    """Take overlaps away if asked for, drop what is too small or not in the area of interest, and put into id order.
+
+    Returns the store to use; one that it replaces is closed.
+    """
+    if exclusive:
+        apart = without_overlaps(store, grid.shape, side=BLOCK_PX, max_vertices=settings.max_vertices)
+        store.close()
+        store = apart
+    store.keep(_id_order(store))
+    area = None if settings.aoi is None else read_aoi(settings.aoi, grid)
+    if settings.min_area_m2 > 0 or area is not None:
+        wanted = [k for k in range(len(store)) if _is_wanted(store.polygon(k), grid, settings.min_area_m2, area)]
+        store.keep(np.array(wanted, np.int64))
+    return store
+
+
+def read_aoi(aoi: object, grid: Grid) -> Any:
+    """The area of interest in pixel space, prepared. Raises `PromptError` if it does not meet the raster."""
+    source = [aoi] if isinstance(aoi, shapely.Geometry) else aoi
+    placed = Prompts(masks=source, crs="raster").to_pixels(grid)
+    area = shapely.union_all([polygon for polygon in placed.polygons if polygon is not None])
+    shapely.prepare(area)
+    return area
+
+
+def _is_wanted(polygon: Any, grid: Grid, min_area_m2: float, area: Any) -> bool:
+    """True for an object that is large enough and has its representative point in the area of interest."""
+    if area is not None and not shapely.intersects(area, shapely.point_on_surface(polygon)):
+        return False
+    return min_area_m2 == 0 or area_m2(to_map(polygon, grid), grid.crs) >= min_area_m2
+
+
+def _id_order(store: PolygonStore) -> NDArray[np.int64]:
+    """Prompt order; else first pixel row-major, then the larger, then by the bytes of the polygon."""
+    table = store.table
+    order = np.lexsort((-table["area_px"], table["first_col"], table["row"], table["key"]))
+    rows = table[order]
+    names = ["key", "row", "first_col", "area_px"]
+    same = np.array([True] * max(0, len(rows) - 1))
+    for name in names:
+        same &= rows[name][1:] == rows[name][:-1]
+    for start, end in _runs(same):
+        order[start:end] = sorted(order[start:end].tolist(), key=store.wkb)
+    return order
+
+
+def _runs(same: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Start and end of each run of equal neighbours; same[k] says that k and k + 1 are equal."""
+    edges = np.diff(np.concatenate([[False], same, [False]]).astype(np.int8))
+    return [
+        (int(start), int(end) + 1)
+        for start, end in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True)
+    ]

@@ -1,0 +1,84 @@
+"""Painting: where polygons overlap, who keeps the pixels. Label images and exclusive features, block by block.
+
+A higher score, then a smaller area, then the earlier key lies on top. Everything happens in pixel space, where a
+polygon covers whole pixels, so what is painted is exactly the masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.features import rasterize, shapes
+
+from samgeo.pixels import Window
+from samgeo.polygons import assemble
+from samgeo.polygonstore import PolygonStore
+
+
+def blocks(height: int, width: int, side: int) -> Iterator[Window]:
+    """The grid cut into squares of `side` pixels, row by row; those at its right and lower edge are smaller."""
+    for row in range(0, height, side):
+        for col in range(0, width, side):
+            yield Window(row=row, col=col, height=min(side, height - row), width=min(side, width - col))
+
+
+def paint(store: PolygonStore, values: NDArray[np.int32], block: Window) -> NDArray[np.int32]:
+    """(block.height, block.width) the value of the topmost polygon on each pixel, 0 where there is none.
+
+    values: (n,) above 0, one for each polygon of the store.
+    """
+    table = store.table
+    near = (table["row"] < block.row_end) & (table["row"] + table["height"] > block.row)
+    near &= (table["col"] < block.col_end) & (table["col"] + table["width"] > block.col)
+    found = np.flatnonzero(near)
+    if found.size == 0:
+        return np.zeros(block.shape, np.int32)
+    rows = table[found]
+    order = found[np.lexsort((-rows["key"], -rows["area_px"], rows["score"]))]  # the topmost comes last
+    return np.asarray(
+        rasterize(
+            ((store.polygon(int(index)), int(values[index])) for index in order),
+            out_shape=block.shape,
+            transform=Affine.translation(block.col, block.row),
+            dtype="int32",
+        )
+    )
+
+
+def without_overlaps(store: PolygonStore, shape: tuple[int, int], *, side: int, max_vertices: int) -> PolygonStore:
+    """A new store in which no two polygons share a pixel; those of which nothing is left are gone.
+
+    shape: (height, width) of the grid. side: of the blocks that are painted at once, in pixels.
+    """
+    pieces, owners = PolygonStore(store.folder), []
+    numbers = np.arange(1, len(store) + 1, dtype=np.int32)
+    for block in blocks(*shape, side):
+        labels = paint(store, numbers, block)
+        for number, piece in _outlines(labels, block):
+            pieces.add(piece)
+            owners.append(number - 1)
+    merged = PolygonStore(store.folder)
+    owner = np.array(owners, np.int64)
+    order = np.argsort(owner, kind="stable")
+    for group in np.split(order, 1 + np.flatnonzero(np.diff(owner[order]))) if len(order) else []:
+        index = int(owner[group[0]])
+        row = store.table[index]
+        parts = [pieces.polygon(int(piece)) for piece in group]
+        polygon = assemble(parts, name=f"object at row {row['row']}, column {row['col']}", max_vertices=max_vertices)
+        kept = {name: row[name] for name in ("key", "score", "stability", "tiles", "label")}
+        merged.add(polygon, **kept)
+    pieces.close()
+    return merged
+
+
+def _outlines(labels: NDArray[np.int32], block: Window) -> Iterator[tuple[int, Any]]:
+    """Value and polygon of every connected part of a label image, in pixels of the grid."""
+    transform = Affine.translation(block.col, block.row)
+    for shape, value in shapes(labels, mask=labels > 0, connectivity=4, transform=transform):
+        rings = shape["coordinates"]
+        yield int(value), shapely.Polygon(rings[0], rings[1:])

@@ -1,0 +1,216 @@
+"""segment(): from a raster and prompts to features, tile by tile.
+
+    A  tile jobs        read a window, encode, decode ─► one part file each, in OUTPUT.samgeo/
+    B  linking          which masks of neighbouring windows are one object; tables only
+    C  assembly         polygons in id order ─► one file, verified, renamed; OUTPUT.samgeo/ goes
+
+A run that was stopped goes on from its part files: A skips what is done, B and C are cheap and start again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from samgeo.assembly import add_stitched, finish
+from samgeo.commit import probe_writable
+from samgeo.engines import process_pool, run_jobs
+from samgeo.errors import UsageError
+from samgeo.grid import Grid
+from samgeo.journal import Journal
+from samgeo.masktable import MaskTable
+from samgeo.model.contract import PromptableModel
+from samgeo.parts import PartReader, read_table
+from samgeo.placedprompts import PlacedPrompts
+from samgeo.plan import Plan, describe, make_plan
+from samgeo.polygonstore import PolygonStore
+from samgeo.prompted import account, add_prompted, group_by_window, growth_jobs, prompt_jobs
+from samgeo.prompts import Prompts
+from samgeo.raster import Raster
+from samgeo.result import LABEL_RASTERS, Feature, Origin, Segmentation
+from samgeo.settings import Settings
+from samgeo.stitch import link
+from samgeo.tilejob import GrowJob, ModelAddress, TileJob, run_growth, run_tile
+
+__all__ = ["Feature", "ModelAddress", "Progress", "Report", "Segmentation", "Settings", "journal_folder", "segment"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is."""
+
+    phase: str
+    """tiles, growing, assembling or writing."""
+    done: int
+    """Windows or features that are done, those of an earlier run among them."""
+    total: int
+    """All of them."""
+    pixels: int = 0
+    """Pixels of the working grid that this run has read."""
+
+
+Report = Callable[[Progress], object]
+
+
+def segment(
+    raster: object,
+    prompts: Prompts | None = None,
+    *,
+    model: PromptableModel | ModelAddress | str | Path | None = None,
+    output: str | Path | None = None,
+    settings: Settings | None = None,
+    workers: int | Executor = 1,
+    progress: Report | None = None,
+    grid: Grid | None = None,
+) -> Segmentation:
+    """Segment a raster: one feature for each prompted object, or everything if there are no prompts.
+
+    raster: path, URL, open dataset, DataArray with CRS and transform, `Raster`, or an array with its `grid`.
+    model: what `load_model` returned, a known name, a path, or a `ModelAddress`; None: the embedded default.
+    output: .gpkg .shp .geojson .fgb .parquet, or .tif for a raster of ids; None: the result is only returned.
+    workers: 1 runs here; more are processes if the model is given by name, path or address, else threads; or any
+        `concurrent.futures.Executor`.
+    progress: called with a `Progress` now and then.
+
+    Raises an error of `samgeo.errors` that says what to do; `PartialResultError` names windows that kept failing, after
+    all others are done. Whatever stops it, Ctrl-C too, leaves OUTPUT.samgeo/, and the same call goes on from there.
+    """
+    settings = settings or Settings()
+    target = None if output is None else Path(output)
+    tell = progress or (lambda _: None)
+    with ExitStack() as stack:
+        opened = stack.enter_context(_opened(raster, grid, settings))
+        if target is not None:
+            probe_writable(target, inputs=[opened.name], overwrite=settings.overwrite)
+        placed = None if prompts is None else _place(prompts, opened, settings)
+        run_all, shared = _engine(workers, model)
+        plan = make_plan(opened, model=model, settings=settings, placed=placed, shared_memory=shared)
+        folder = stack.enter_context(_work_folder(target))
+        journal = stack.enter_context(Journal(folder, plan.record, resume=settings.resume))
+        store = PolygonStore(None if target is None else target.absolute().parent)
+        work = _Work(plan=plan, journal=journal, settings=settings, run_all=run_all, tell=tell)
+        done = work.everything(store) if placed is None else work.prompted(store, placed)
+        found = set(store.table["key"].tolist())
+        tell(Progress(phase="assembling", done=len(store), total=len(store)))
+        store = finish(store, plan.grid, settings, exclusive=settings.exclusive or _is_label_raster(target))
+        if placed is not None:
+            done["prompts"] = account(placed, found, set(store.table["key"].tolist()), done.pop("open_ends"))
+        result = Segmentation(
+            store,
+            grid=plan.grid,
+            settings=settings,
+            origin=Origin(model=plan.model.name, placed=placed),
+            metadata=describe(plan, opened, settings),
+            report=done | {"features": len(store)},
+        )
+        if target is not None:
+            result.to_file(target, overwrite=settings.overwrite)
+            tell(Progress(phase="writing", done=len(result), total=len(result)))
+        journal.remove()
+    return result
+
+
+def journal_folder(output: str | Path) -> Path:
+    """Where a run keeps what it needs to go on if it is stopped; gone when the output is there."""
+    path = Path(output)
+    return path.with_name(path.name + ".samgeo")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Work:
+    """The phases of one run."""
+
+    plan: Plan
+    journal: Journal
+    settings: Settings
+    run_all: Callable[..., Iterator[tuple[Any, int]]]
+    tell: Report
+
+    def everything(self, store: PolygonStore) -> dict[str, Any]:
+        """Fill the store with all objects of the raster; what was done, for the report."""
+        tiling, part = self.plan.run.tiling, self.journal.part
+        jobs = {self.plan.tile_name(tile.index): tile for tile in tiling}
+        self._run(run_tile, [self.plan.tile_job(tile, part(name)) for name, tile in jobs.items()], "tiles")
+
+        def part_of(tile: int) -> Path:
+            return part(self.plan.tile_name(tile))
+
+        table = MaskTable.concatenate([read_table(part_of(tile.index)) for tile in tiling])
+        crops = PartReader(part_of)
+        stitched = link(table, tiling, crops)
+        add_stitched(store, stitched, crops, self.settings)
+        return {"windows": len(tiling), "masks": len(table), "objects": len(stitched)}
+
+    def prompted(self, store: PolygonStore, placed: PlacedPrompts) -> dict[str, Any]:
+        """Fill the store with the object of each prompt; what was done, for the report."""
+        run, groups = self.plan.run, group_by_window(placed, self.plan.run.tiling)
+        self._run(run_tile, list(prompt_jobs(placed, groups, run, self.journal)), "tiles")
+        cut = list(growth_jobs(groups, run, self.journal))
+        self._run(run_growth, cut, "growing")
+        open_ends = add_prompted(store, groups, self.journal, tiling=run.tiling, settings=self.settings, placed=placed)
+        return {"windows": len(groups), "windows_that_cut": len(cut), "open_ends": open_ends}
+
+    def _run(self, function: Callable[[Any], int], jobs: list[TileJob] | list[GrowJob], phase: str) -> None:
+        """Phase A: run the jobs whose part files are not there."""
+        left = [job for job in jobs if not self.journal.is_done(job.part.stem)]
+        done, pixels = len(jobs) - len(left), 0
+        if jobs:
+            self.tell(Progress(phase=phase, done=done, total=len(jobs)))
+        for _ in self.run_all(function, left):
+            done, pixels = done + 1, pixels + self.plan.run.tiling.stride_px**2
+            self.tell(Progress(phase=phase, done=done, total=len(jobs), pixels=pixels))
+
+
+def _place(prompts: Prompts, raster: Raster, settings: Settings) -> PlacedPrompts:
+    if settings.granularity == "all":
+        raise UsageError(
+            "--granularity all with prompts: a prompt gives one object; expected whole, part, subpart or best"
+        )
+    if any(layer.frame != "pixel" for layer in prompts.layers):
+        raster.require_placed()
+    return prompts.to_pixels(raster.grid, native_grid=raster.native_grid)
+
+
+@contextmanager
+def _opened(raster: object, grid: Grid | None, settings: Settings) -> Iterator[Raster]:
+    if isinstance(raster, Raster):
+        if grid is not None or settings.bands is not None or settings.resolution_m is not None:
+            raise UsageError(
+                f"{raster.name}: a Raster has its grid, bands and resolution; expected them stated there only"
+            )
+        yield raster
+        return
+    with Raster(raster, grid=grid, bands=settings.bands, resolution_m=settings.resolution_m) as opened:
+        yield opened
+
+
+@contextmanager
+def _work_folder(target: Path | None) -> Iterator[Path]:
+    if target is not None:
+        yield journal_folder(target)
+        return
+    with tempfile.TemporaryDirectory(prefix="samgeo-") as folder:
+        yield Path(folder) / "journal"
+
+
+def _engine(workers: int | Executor, model: object) -> tuple[Callable[..., Iterator[tuple[Any, int]]], bool]:
+    """What runs jobs, and whether they share this process's memory. Few are in flight: see `engines.run_jobs`."""
+    if isinstance(workers, Executor):
+        return partial(run_jobs, executor=workers, in_flight=8), isinstance(workers, ThreadPoolExecutor)
+    if workers < 1:
+        raise UsageError(f"--workers {workers}: expected at least 1")
+    if workers == 1:
+        return run_jobs, True
+    if model is None or isinstance(model, (str, Path, ModelAddress)):
+        return partial(run_jobs, executor=partial(process_pool, workers), in_flight=workers + 1), False
+    return partial(run_jobs, executor=partial(ThreadPoolExecutor, workers), in_flight=workers + 1), True
+
+
+def _is_label_raster(target: Path | None) -> bool:
+    return target is not None and target.suffix.lower() in LABEL_RASTERS

@@ -1,0 +1,147 @@
+"""The plan of a run: which windows are segmented with which prompts, and what their part files depend on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samgeo import __version__
+from samgeo.errors import UsageError
+from samgeo.grid import Grid
+from samgeo.model.automatic import EverythingSettings
+from samgeo.model.contract import PromptableModel
+from samgeo.placedprompts import PlacedPrompts
+from samgeo.raster import Raster
+from samgeo.settings import Settings
+from samgeo.stretch import sample_windows
+from samgeo.tilejob import ModelAddress, Run, TileJob
+from samgeo.tiling import Tile, Tiling
+
+FORMAT = 1
+"""Raised when part files of an older version would mean something else."""
+
+SAMPLE_PX = 500_000
+"""About how many pixels tell one raster from another."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """A run before it starts."""
+
+    grid: Grid
+    """The working grid."""
+    run: Run
+    """What the tile jobs share."""
+    model: PromptableModel
+    """The model itself."""
+    record: dict[str, Any]
+    """What the part files depend on; fit for JSON. Another run may use them if its record is equal."""
+
+    def tile_name(self, index: int) -> str:
+        """Name of the part file of a tile."""
+        return f"tile-{index:07d}"
+
+    def tile_job(self, tile: Tile, part: Path) -> TileJob:
+        """The job that finds everything in a tile."""
+        return TileJob(run=self.run, window=tile.read, part=part, tile=tile)
+
+
+def make_plan(
+    raster: Raster,
+    *,
+    model: PromptableModel | ModelAddress | str | Path | None,
+    settings: Settings,
+    placed: PlacedPrompts | None,
+    shared_memory: bool,
+) -> Plan:
+    """Settle everything that the tile jobs need.
+
+    placed: the prompts; None: everything is wanted.
+    shared_memory: the jobs run in this process, so that they can use the raster and the model that are here.
+    """
+    address = as_address(model)
+    loaded = address.load() if isinstance(address, ModelAddress) else address
+    tile_px, overlap_px = settings.tile(loaded.tile_px)
+    tiling = Tiling(height=raster.grid.height, width=raster.grid.width, tile_px=tile_px, overlap_px=overlap_px)
+    run = Run(
+        raster=raster if shared_memory else raster.source(),
+        model=loaded if shared_memory else address,
+        cache_folder=_cache_folder(settings),
+        granularity=settings.granularity or "best",
+        everything=_everything(settings),
+        tiling=tiling,
+    )
+    record = {
+        "format": FORMAT,
+        "raster": {
+            "content": content_digest(raster),
+            "grid": raster.grid.to_dict(),
+            "stretch": raster.stretch.to_dict(),
+            "resampling": raster.resampling,
+        },
+        "model": {"sha256": loaded.sha256, "precision": loaded.precision},
+        "tiling": {"tile_px": tile_px, "overlap_px": overlap_px},
+        "prompts": None if placed is None else placed.sha256,
+        "search": asdict(run.everything) | {"granularity": settings.granularity},
+    }
+    return Plan(grid=raster.grid, run=run, model=loaded, record=record)
+
+
+def as_address(model: PromptableModel | ModelAddress | str | Path | None) -> PromptableModel | ModelAddress:
+    """A name or path as an address; None is the embedded default."""
+    if model is None:
+        from samgeo.model.spec import DEFAULT_MODEL
+
+        return ModelAddress(name=DEFAULT_MODEL)
+    if isinstance(model, (str, Path)):
+        return ModelAddress(name=str(model))
+    if not isinstance(model, (ModelAddress, PromptableModel)):
+        raise UsageError(f"model of type {type(model).__name__}: expected a name, a path or what load_model returns")
+    return model
+
+
+def content_digest(raster: Raster) -> str:
+    """Hex digest of a sample of what the model will see: the same imagery elsewhere has the same, a new version not."""
+    digest = hashlib.sha256()
+    for window in sample_windows(*raster.grid.shape, sample_px=SAMPLE_PX):
+        bands, valid = raster.read(window)
+        for array in (np.ascontiguousarray(bands), valid):
+            digest.update(repr((window, array.shape, str(array.dtype))).encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def describe(plan: Plan, raster: Raster, settings: Settings) -> dict[str, Any]:
+    """Metadata of the result; fit for JSON."""
+    return {
+        "samgeo": __version__,
+        **raster.describe(),
+        "model": plan.model.name,
+        "model_sha256": plan.model.sha256,
+        "precision": plan.model.precision,
+        **plan.record["tiling"],
+        "prompts_sha256": plan.record["prompts"],
+        "settings": {name: value for name, value in asdict(replace(settings, aoi=None)).items() if value is not None},
+    }
+
+
+def _cache_folder(settings: Settings) -> Path | None:
+    from samgeo.embeddings import default_folder
+
+    return default_folder() if settings.use_cache else None
+
+
+def _everything(settings: Settings) -> EverythingSettings:
+    given: dict[str, Any] = {
+        "points_per_side": settings.points_per_side,
+        "points_per_batch": settings.points_per_batch,
+        "pred_iou_thresh": settings.pred_iou_thresh,
+        "stability_score_thresh": settings.stability_score_thresh,
+        "box_nms_thresh": settings.box_nms_thresh,
+        "granularity": settings.granularity or "all",
+    }
+    return EverythingSettings(**{name: value for name, value in given.items() if value is not None})

@@ -1,0 +1,86 @@
+"""PolygonStore: polygons wait on disk, a small table of them in memory."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+_ROW = np.dtype(
+    [
+        ("offset", "i8"),  # where the polygon starts in the file, in bytes
+        ("size", "i8"),
+        ("key", "i8"),  # position of the prompt, or -1
+        ("row", "i4"),  # bounding box, in pixels
+        ("col", "i4"),
+        ("height", "i4"),
+        ("width", "i4"),
+        ("first_col", "i4"),  # column of the first pixel in row-major order
+        ("area_px", "i8"),
+        ("score", "f4"),
+        ("stability", "f4"),
+        ("tiles", "i4"),
+        ("label", "i4"),  # position in the list of labels, or -1
+    ]
+)
+"""What is kept in memory of one feature, 68 bytes."""
+
+
+class PolygonStore:
+    """Polygons in pixel space on disk, and a small table of them in memory. Not for several threads."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """folder: where the file lies, without a name; it vanishes with this object. None: the system's choice."""
+        self.folder = folder
+        self._file = tempfile.TemporaryFile(dir=folder, prefix=".samgeo-")  # noqa: SIM115  closed by close()
+        self._rows: NDArray[Any] = np.zeros(1024, _ROW)
+        self._count = 0
+        self._end = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def table(self) -> NDArray[Any]:
+        """(n,) records of `_ROW`; a view."""
+        return self._rows[: self._count]
+
+    def add(self, geometry: Any, **row: float) -> None:
+        """Append a polygon of pixel space; `row` gives the fields that are not read off it."""
+        data = shapely.to_wkb(geometry)
+        corners = shapely.get_coordinates(geometry)
+        if self._count == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+        (left, top), (right, bottom) = corners.min(axis=0).astype(int), corners.max(axis=0).astype(int)
+        record = self._rows[self._count]
+        record["first_col"], record["area_px"] = corners[corners[:, 1] == top, 0].min(), round(geometry.area)
+        record["offset"], record["size"] = self._end, len(data)
+        record["row"], record["col"], record["height"], record["width"] = top, left, bottom - top, right - left
+        for name, value in row.items():
+            record[name] = value
+        self._file.seek(self._end)
+        self._file.write(data)
+        self._end += len(data)
+        self._count += 1
+
+    def wkb(self, index: int) -> bytes:
+        """The polygon as it was stored."""
+        self._file.seek(int(self._rows[index]["offset"]))
+        return self._file.read(int(self._rows[index]["size"]))
+
+    def polygon(self, index: int) -> Any:
+        """The polygon in pixel space: x = column, y = row, whole numbers."""
+        return shapely.from_wkb(self.wkb(index))
+
+    def keep(self, order: NDArray[np.int64]) -> None:
+        """Keep the features of these indices, in this order."""
+        self._rows = self._rows[order]
+        self._count = len(order)
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._file.close()

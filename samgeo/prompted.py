@@ -1,0 +1,133 @@
+"""Prompted runs: which window segments which object, what reaches beyond it, and what became of each prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from samgeo.assembly import add_object
+from samgeo.journal import Journal
+from samgeo.masktable import is_cut
+from samgeo.parts import read_masks, require_part
+from samgeo.pixels import Mask, Window
+from samgeo.placedprompts import PlacedPrompts
+from samgeo.placing import lattice_window
+from samgeo.polygonstore import PolygonStore
+from samgeo.prompting import ObjectPrompt
+from samgeo.settings import Settings
+from samgeo.tilejob import GrowJob, Run, TileJob
+from samgeo.tiling import Tiling
+
+NOTHING_THERE = "the model found no object here"
+"""Why a prompt that could be placed has no feature."""
+
+
+Groups = dict[Window, list[int]]
+"""Window to the positions of the prompted objects that it is to segment."""
+
+
+def group_by_window(placed: PlacedPrompts, tiling: Tiling) -> Groups:
+    """Each object under the window that is to segment it, so that a window is encoded once; windows row by row."""
+    groups: Groups = {}
+    for index, (row, col, height, width) in enumerate(placed.windows.tolist()):
+        extent = Window(row=row, col=col, height=height, width=width)
+        groups.setdefault(lattice_window(tiling, extent), []).append(index)
+    return dict(sorted(groups.items()))
+
+
+def prompt_jobs(placed: PlacedPrompts, groups: Groups, run: Run, journal: Journal) -> Iterator[TileJob]:
+    """One job for every window that has prompts."""
+    for window, members in groups.items():
+        prompts = [(index, placed[index]) for index in members]
+        yield TileJob(
+            run=run,
+            window=window,
+            part=_part(journal, "seen", window),
+            prompts=tuple(
+                ObjectPrompt(key=index, points=given.points, labels=given.labels, box=given.box)
+                for index, given in prompts
+            ),
+        )
+
+
+def growth_jobs(groups: Groups, run: Run, journal: Journal) -> Iterator[GrowJob]:
+    """One job for every window that cuts an object; the windows' own jobs must be done."""
+    for window in groups:
+        windows = require_part(_part(journal, "seen", window))["window"].tolist()
+        if any(is_cut(_window(edges), window, run.tiling) for edges in windows):
+            yield GrowJob(
+                run=run,
+                window=window,
+                seeds=_part(journal, "seen", window),
+                part=_part(journal, "grown", window),
+            )
+
+
+def add_prompted(
+    store: PolygonStore,
+    groups: Groups,
+    journal: Journal,
+    *,
+    tiling: Tiling,
+    settings: Settings,
+    placed: PlacedPrompts,
+) -> dict[int, int]:
+    """Put every object that was found into the store. Returns the open ends of those that have some, by key."""
+    open_ends: dict[int, int] = {}
+    for window in groups:
+        whole = [(key, [mask], 1) for key, mask in read_masks(_part(journal, "seen", window))]
+        inside = [(key, masks, n) for key, masks, n in whole if not is_cut(masks[0].window, window, tiling)]
+        grown = _grown(_part(journal, "grown", window), open_ends) if len(inside) < len(whole) else []
+        for key, masks, windows in [*inside, *grown]:
+            add_object(
+                store,
+                masks,
+                name=f"the object of prompt {placed.prompt_ids[key]}",
+                max_vertices=settings.max_vertices,
+                key=key,
+                score=masks[0].score,
+                stability=masks[0].stability,
+                tiles=windows,
+                label=-1,
+            )
+    return open_ends
+
+
+def _grown(part: Path, open_ends: dict[int, int]) -> list[tuple[int, list[Mask], int]]:
+    """Key, pieces and number of windows of each object in a part file of a `GrowJob`."""
+    arrays = require_part(part)
+    objects: dict[int, tuple[list[Mask], int]] = {}
+    for row, (key, mask) in enumerate(read_masks(part)):
+        objects.setdefault(key, ([], int(arrays["windows"][row])))[0].append(mask)
+        if arrays["open_ends"][row]:
+            open_ends[key] = int(arrays["open_ends"][row])
+    return [(key, masks, windows) for key, (masks, windows) in objects.items()]
+
+
+def _part(journal: Journal, kind: str, window: Window) -> Path:
+    return journal.part(f"{kind}-{window.row:07d}-{window.col:07d}")
+
+
+def _window(edges: Sequence[int]) -> Window:
+    row, col, height, width = edges
+    return Window(row=row, col=col, height=height, width=width)
+
+
+def account(placed: PlacedPrompts, found: set[int], kept: set[int], open_ends: dict[int, int]) -> dict[str, Any]:
+    """What became of every prompt, fit for JSON: accepted, refused with a reason, or found and filtered away.
+
+    found: keys of the objects that the model found; kept: those that are in the result.
+    """
+    refused = [
+        {"prompt_id": refusal.prompt_id, "reason": str(refusal).removeprefix(f"{refusal.prompt_id}: ")}
+        for refusal in placed.refusals
+    ]
+    missing = [key for key in range(len(placed)) if key not in found]
+    refused += [{"prompt_id": str(placed.prompt_ids[key]), "reason": NOTHING_THERE} for key in missing]
+    return {
+        **placed.report,
+        "refused": refused,
+        "filtered": [str(placed.prompt_ids[key]) for key in sorted(found - kept)],
+        "open_ends": {str(placed.prompt_ids[key]): count for key, count in sorted(open_ends.items())},
+    }

@@ -1,0 +1,209 @@
+"""Segmentation: the features that `segment` found, in id order, read from disk as they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import shapely
+
+from samgeo.columns import ending_of
+from samgeo.grid import Grid
+from samgeo.polygons import measure, simplify, smooth, square, to_map
+from samgeo.polygonstore import PolygonStore
+from samgeo.settings import Settings
+from samgeo.vector import FeatureWriter
+
+if TYPE_CHECKING:
+    import geopandas
+
+    from samgeo.placedprompts import PlacedPrompts
+
+COLUMNS = {
+    "id": "int64",
+    "prompt_id": "str",
+    "label": "str",
+    "score": "float",
+    "stability": "float",
+    "area_m2": "float",
+    "perimeter_m": "float",
+    "tiles": "int32",
+    "model": "str",
+}
+"""What every feature carries, and its type; the columns of the prompt layer follow."""
+
+LABEL_RASTERS = frozenset({".tif", ".tiff"})
+"""Endings of outputs that hold an id a pixel instead of features."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feature:
+    """One object on the map."""
+
+    geometry: Any
+    """Polygon or MultiPolygon in map coordinates."""
+    attributes: Mapping[str, Any]
+    """Column to value; `id` among them."""
+
+    @property
+    def __geo_interface__(self) -> dict[str, Any]:
+        """As a GeoJSON feature, in map coordinates: what other libraries take."""
+        return {
+            "type": "Feature",
+            "id": str(self.attributes["id"]),
+            "properties": dict(self.attributes),
+            "geometry": shapely.geometry.mapping(self.geometry),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where features come from: what their attributes say besides what is measured."""
+
+    model: str
+    """Name of the model."""
+    labels: tuple[str, ...] = ()
+    """Labels that the model gave; features have positions in it."""
+    placed: PlacedPrompts | None = None
+    """The prompted objects, whose ids and columns the features take over."""
+
+
+class Segmentation:
+    """Features in id order: `len`, iteration, indexing, `to_gdf`, `to_file`. A context manager; closing frees the disk.
+
+    Geometry is kept on disk in pixels and brought to the map when a feature is asked for, so memory does not grow with
+    the size of the features.
+    """
+
+    def __init__(
+        self,
+        store: PolygonStore,
+        *,
+        grid: Grid,
+        settings: Settings,
+        origin: Origin,
+        metadata: Mapping[str, Any],
+        report: Mapping[str, Any],
+    ) -> None:
+        """store: in id order; it is closed with this object."""
+        self._store = store
+        self._settings = settings
+        self._origin = origin
+        self.grid = grid
+        self.metadata = dict(metadata)
+        """What was segmented with what: raster, model, tiling, settings; fit for JSON."""
+        self.report = dict(report)
+        """What was done: prompts accepted and refused with reasons, tiles, features; fit for JSON."""
+        self.path: Path | None = None
+        """The file that was written, if any."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Segmentation({len(self)} features on {self.grid})"
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __iter__(self) -> Iterator[Feature]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Feature:
+        """The feature with the id `index` + 1."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"feature {index}: expected 0 to {len(self) - 1}")
+        row = self._store.table[index]
+        geometry = outline(self._store.polygon(index), self.grid, self._settings)
+        ground = measure(geometry, self.grid.crs)
+        key, label, placed = int(row["key"]), int(row["label"]), self._origin.placed
+        attributes = {
+            "id": index + 1,
+            "prompt_id": None if placed is None else str(placed.prompt_ids[key]),
+            "label": self._origin.labels[label] if label >= 0 else None,
+            "score": float(row["score"]),
+            "stability": float(row["stability"]),
+            "area_m2": ground.area_m2,
+            "perimeter_m": ground.perimeter_m,
+            "tiles": int(row["tiles"]),
+            "model": self._origin.model,
+        }
+        return Feature(geometry=geometry, attributes=attributes | ({} if placed is None else placed.attributes(key)))
+
+    @property
+    def crs(self) -> Any:  # noqa: ANN401  pyproj.CRS or None
+        """CRS of the geometries; None where the raster has none."""
+        return self.grid.crs
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Names and types of the attributes."""
+        return COLUMNS | ({} if self._origin.placed is None else dict(self._origin.placed.columns))
+
+    @property
+    def __geo_interface__(self) -> dict[str, Any]:
+        """As a GeoJSON feature collection, in map coordinates."""
+        return {"type": "FeatureCollection", "features": [feature.__geo_interface__ for feature in self]}
+
+    def to_gdf(self) -> geopandas.GeoDataFrame:
+        """All features in memory."""
+        import geopandas
+
+        features = list(self)
+        rows = {name: [feature.attributes[name] for feature in features] for name in self.columns}
+        return geopandas.GeoDataFrame(rows, geometry=[feature.geometry for feature in features], crs=self.grid.crs_wkt)
+
+    def to_file(self, path: str | Path, *, layer: str | None = None, overwrite: bool = False) -> Path:
+        """Write all features: .gpkg .shp .geojson .fgb .parquet by the ending, or .tif for a raster of ids.
+
+        The file appears under its name when it is complete and verified. In a raster of ids the feature with the higher
+        score, then the smaller one, has the pixels that features share.
+
+        Raises `OutputExistsError` if it is there and `overwrite` is False, and `OutputError` if it cannot be written.
+        """
+        target = Path(path)
+        if ending_of(target) in LABEL_RASTERS:
+            self._write_labels(target, overwrite=overwrite)
+        else:
+            with FeatureWriter(
+                target,
+                crs_wkt=self.grid.crs_wkt,
+                columns=self.columns,
+                layer=layer or self._settings.layer,
+                metadata=self.metadata,
+                overwrite=overwrite,
+            ) as writer:
+                for feature in self:
+                    writer.write(feature.geometry, feature.attributes)
+        self.path = target
+        return target
+
+    def close(self) -> None:
+        """Free the disk space; the features are gone, a file that was written stays."""
+        self._store.close()
+
+    def _write_labels(self, path: Path, *, overwrite: bool) -> None:
+        from samgeo.painting import blocks, paint
+
+        numbers = np.arange(1, len(self) + 1, dtype=np.int32)
+        raise NotImplementedError
+
+
+def outline(polygon: Any, grid: Grid, settings: Settings) -> Any:  # noqa: ANN401  shapely has no types
+    """A polygon of pixel space as the settings want it, in map coordinates."""
+    if settings.square:
+        polygon = square(polygon, grid)
+    if settings.smooth:
+        polygon = smooth(polygon)
+    if settings.simplify_m:
+        polygon = simplify(polygon, settings.simplify_m, grid)
+    return to_map(polygon, grid)
