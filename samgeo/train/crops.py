@@ -70,14 +70,18 @@ def _visible(
         if len(found) == objects:
             break
         local = mask.shift(-source.row, -source.col).to_array(source.height, source.width)
-        grey = Image.fromarray(local.view(np.uint8) * np.uint8(255)).resize((size_px, size_px), Image.Resampling.BILINEAR)
+        grey = Image.fromarray(local.view(np.uint8) * np.uint8(255)).resize(
+            (size_px, size_px), Image.Resampling.BILINEAR
+        )
         seen = np.asarray(grey) > 127
         if MIN_VISIBLE_PX <= np.count_nonzero(seen) < 0.95 * seen.size:
             found.append(seen)
     return found
 
 
-def resize_window(image: NDArray[np.uint8], window: Window, size_px: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+def resize_window(
+    image: NDArray[np.uint8], window: Window, size_px: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
     """(S, S, 3): the window of the image at another size."""
     enlarged = window.height < size_px and rng.random() < 0.3
     resampling = Image.Resampling.BICUBIC if enlarged else Image.Resampling.BILINEAR  # Pillow averages when it shrinks

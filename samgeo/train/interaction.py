@@ -46,8 +46,8 @@ def next_clicks(logits: Tensor, target: Tensor, *, generator: torch.Generator) -
     nothing = error.sum(dim=(-2, -1), keepdim=True) == 0
     error = torch.where(nothing, target, error)
     points = _draw(_towards_middle(error, generator), generator)
-    column = (points[..., 0] / STRIDE_PX).long().clamp(0, target.shape[-1] - 1)  # (N, 1)
-    row = (points[..., 1] / STRIDE_PX).long().clamp(0, target.shape[-2] - 1)
+    column = ((points[..., 0] + 0.5) / STRIDE_PX).long().clamp(0, target.shape[-1] - 1)  # (N, 1)
+    row = ((points[..., 1] + 0.5) / STRIDE_PX).long().clamp(0, target.shape[-2] - 1)
     at = row * target.shape[-1] + column  # (N, 1)
     labels = truth.flatten(1).gather(1, at) | nothing.flatten(1)
     return points, labels.long()
@@ -55,15 +55,15 @@ def next_clicks(logits: Tensor, target: Tensor, *, generator: torch.Generator) -
 
 def _towards_middle(region: Tensor, generator: torch.Generator) -> Tensor:
     """Weights of drawing a cell: for half of the objects uniform, else larger deep inside the region."""
-    deep = region * F.avg_pool2d(region, 7, stride=1, padding=3) ** 6
+    depth = F.avg_pool2d(region, 7, stride=1, padding=3) * (region > 0)
+    deep = region * (depth / depth.amax(dim=(-2, -1), keepdim=True)) ** 6  # thin regions count as much as thick ones
     chosen = torch.rand(len(region), 1, 1, 1, generator=generator) < 0.5
     return torch.where(chosen, region, deep)
 
 
 def _draw(weights: Tensor, generator: torch.Generator) -> Tensor:
     """A random position in a cell drawn by weight. (N, 1, h, w) -> (N, 1, 2) x,y in pixels."""
-    flat = weights.flatten(1).clamp(min=1e-9)
-    index = torch.multinomial(flat, 1, generator=generator)  # (N, 1)
+    index = torch.multinomial(weights.flatten(1), 1, generator=generator)  # (N, 1)
     row, column = index // weights.shape[-1], index % weights.shape[-1]
     cell = torch.stack([column, row], dim=-1).float()  # (N, 1, 2)
     return (cell + torch.rand(cell.shape, generator=generator)) * STRIDE_PX - 0.5

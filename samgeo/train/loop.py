@@ -55,7 +55,9 @@ class TrainSettings:
 class Batches(Dataset[tuple[Tensor, Tensor]]):
     """Batch i as a function of the seed and i."""
 
-    def __init__(self, groups: Mapping[str, Sequence[Path]], weights: Mapping[str, float], settings: TrainSettings) -> None:
+    def __init__(
+        self, groups: Mapping[str, Sequence[Path]], weights: Mapping[str, float], settings: TrainSettings
+    ) -> None:
         """groups: files of `LabelledImage`s by name. weights: how often each group is drawn from, in proportion."""
         self.groups = {name: list(files) for name, files in groups.items() if files}
         self.names = sorted(self.groups)
@@ -142,10 +144,11 @@ def best_of_some(losses: Tensor, *, generator: torch.Generator) -> Tensor:
     return losses.masked_fill(left_out, math.inf).min(dim=1).values + 0.05 * losses.mean(dim=1)
 
 
-def train(sam: Sam, batches: Batches, settings: TrainSettings, folder: Path) -> Sam:
+def train(sam: Sam, batches: Batches, settings: TrainSettings, folder: Path, *, stop_after: int | None = None) -> Sam:
     """Train in place, resuming from `folder/checkpoint.pt` if it is there; returns the averaged weights' network.
 
-    Writes `metrics.jsonl` (one line each 20 steps) and `checkpoint.pt` to `folder`.
+    Writes `metrics.jsonl` (one line each 20 steps) and `checkpoint.pt` to `folder`. stop_after: leave after this step,
+    to be resumed later.
     """
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = torch.optim.AdamW(_parameter_groups(sam, settings.weight_decay), lr=settings.learning_rate)
@@ -153,11 +156,12 @@ def train(sam: Sam, batches: Batches, settings: TrainSettings, folder: Path) -> 
         sam, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema), use_buffers=True
     )
     start = _resume(folder / "checkpoint.pt", sam, average, optimizer)
-    loader = DataLoader(batches, batch_size=None, sampler=range(start, settings.steps), num_workers=1, prefetch_factor=4)
+    end = min(settings.steps, stop_after or settings.steps)
+    loader = DataLoader(batches, batch_size=None, sampler=range(start, end), num_workers=1, prefetch_factor=4)
     sam.train()
     seen: list[dict[str, float]] = []
     began = time.monotonic()
-    for step, (image, masks) in zip(range(start, settings.steps), loader, strict=True):
+    for step, (image, masks) in zip(range(start, end), loader, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * schedule(step, settings)
         seen.append(_step(sam, image, masks, optimizer, seed=(settings.seed << 32) + step))
@@ -166,7 +170,7 @@ def train(sam: Sam, batches: Batches, settings: TrainSettings, folder: Path) -> 
         if (step + 1) % 20 == 0:
             _log(folder / "metrics.jsonl", step + 1, seen, seconds=(time.monotonic() - began) / len(seen[-20:]))
             seen, began = [], time.monotonic()
-        if (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps:
+        if (step + 1) % settings.checkpoint_every == 0 or step + 1 == end:
             _save(folder / "checkpoint.pt", step + 1, sam, average, optimizer, settings)
     return average.module  # type: ignore[no-any-return]
 

@@ -1,0 +1,110 @@
+"""Training end to end on a few made-up images: the loss falls, and a resumed run ends with the same weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from samgeo.model.weights import load_model
+from samgeo.pixels import Mask, PixelPrompts
+from samgeo.train import nano
+from samgeo.train.crops import draw_crop
+from samgeo.train.labelled import LabelledImage
+from samgeo.train.loop import Batches, TrainSettings, best_of_some, schedule, train
+
+LAYOUTS = ((64, 2, 2), (96, 1, 2))
+
+
+def labelled(seed: int) -> LabelledImage:
+    """Bright rectangles on a dark ground."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(20, 60, (160, 160, 3)).astype(np.uint8)
+    objects = []
+    for row in (10, 60, 110):
+        for col in (10, 60, 110):
+            full = np.zeros((160, 160), dtype=bool)
+            full[row : row + rng.integers(20, 40), col : col + rng.integers(20, 40)] = True
+            image[full] = rng.integers(120, 250, 3)
+            objects.append(Mask.from_array(full))
+    return LabelledImage(image=image, objects=tuple(objects), source=f"made/{seed}", gsd_m=0.5, complete=True)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{seed}.npz" for seed in range(3)]
+    for seed, path in enumerate(paths):
+        labelled(seed).save(path)
+    return paths
+
+
+def test_crops_show_the_object_they_were_drawn_for() -> None:
+    rng = np.random.default_rng(0)
+    crops = [draw_crop(labelled(0), rng, size_px=64, objects=3) for _ in range(40)]
+    found = [crop for crop in crops if crop is not None]
+    assert len(found) > 30
+    for crop in found:
+        assert crop.image.shape == (64, 64, 3)
+        assert crop.image.dtype == np.uint8
+        assert crop.masks.shape == (3, 64, 64)
+        assert all(mask.any() for mask in crop.masks)
+
+
+def test_batches_depend_on_seed_and_step_alone(files: list[Path]) -> None:
+    settings = TrainSettings(steps=4, decay_steps=2, layouts=LAYOUTS)
+    one, other = (Batches({"a": files}, {"a": 1}, settings) for _ in range(2))
+    one[0], one[1]
+    for first, second in zip(one[2], other[2], strict=True):
+        assert torch.equal(first, second)
+    assert one[2][0].shape == (2, 3, 64, 64)
+    assert one[3][1].shape == (1, 2, 96, 96)
+
+
+def test_schedule() -> None:
+    settings = TrainSettings(steps=1000, decay_steps=400)
+    assert schedule(0, settings) == pytest.approx(0.01)
+    assert schedule(300, settings) == 1
+    assert schedule(800, settings) == pytest.approx(0.5)
+    assert 0 < schedule(999, settings) < 0.01
+
+
+def test_every_mask_may_win() -> None:
+    losses = torch.tensor([[0.1, 0.5, 0.9]]).repeat(400, 1)
+    drawn = best_of_some(losses, generator=torch.Generator().manual_seed(0)) - 0.05 * losses.mean(dim=1)
+    assert {round(float(x), 3) for x in drawn} == {0.1, 0.5, 0.9}
+
+
+@pytest.mark.slow
+def test_resuming_is_exact_and_the_weights_load(files: list[Path], tmp_path: Path) -> None:
+    def run(folder: Path, steps: int, total: int) -> None:
+        settings = TrainSettings(steps=total, decay_steps=4, layouts=LAYOUTS, checkpoint_every=2)
+        torch.manual_seed(0)
+        sam = nano.build_nano()
+        batches = Batches({"a": files}, {"a": 1}, settings)
+        train(sam, batches, settings, folder, stop_after=steps)
+
+    run(tmp_path / "whole", 6, 6)
+    run(tmp_path / "halves", 4, 6)
+    run(tmp_path / "halves", 6, 6)
+    whole, halves = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "halves"))
+    assert whole["step"] == halves["step"] == 6
+    for key, value in whole["model"].items():
+        assert torch.equal(value, halves["model"][key]), key
+
+    nano.export(tmp_path / "whole", tmp_path / "mine.safetensors")
+    model = load_model(tmp_path / "mine.safetensors")
+    decoded = model.decode(model.encode(labelled(0).image), PixelPrompts(boxes=np.array([[5, 5, 40, 40]], np.float32)))
+    assert decoded.scores.shape == (1, 3)
+
+
+@pytest.mark.slow
+def test_the_loss_falls(files: list[Path], tmp_path: Path) -> None:
+    settings = TrainSettings(steps=120, decay_steps=40, layouts=((64, 2, 3),))
+    torch.manual_seed(0)
+    train(nano.build_nano(), Batches({"a": files}, {"a": 1}, settings), settings, tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 120
+    assert lines[-1]["loss"] < 0.75 * lines[0]["loss"]
