@@ -47,6 +47,7 @@ MAX_EXPANSION = 1_000_000
 
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _CONNECTION = re.compile(r"^\s*<|^\s*\{|^[A-Za-z][A-Za-z0-9_]+:")
+_COLOUR_NAMES = (("red", "b04", "b4"), ("green", "b03", "b3"), ("blue", "b02", "b2"))
 _warnings_lock = threading.RLock()
 
 
@@ -322,12 +323,20 @@ def _own_bands(dataset: DatasetReader, meaning: dict[int, ColorInterp], name: st
     inks = {ColorInterp.cyan, ColorInterp.Y, ColorInterp.Cb, ColorInterp.hue, ColorInterp.lightness}
     if len(data) in (1, 3) and not inks & set(places):
         return tuple(data)
-    texts = (f"{index} {dataset.descriptions[index - 1] or meaning[index].name}" for index in dataset.indexes[:20])
+    names = [dataset.descriptions[index - 1] or meaning[index].name for index in dataset.indexes]
+    texts = [f"{index} {text}" for index, text in zip(dataset.indexes, names, strict=True)]
     more = ", ..." if dataset.count > 20 else ""
     raise RasterError(
-        f"{name}: has {dataset.count} bands ({', '.join(texts)}{more}) and does not say which are red, green and blue. "
-        "Fix: --bands R,G,B (numbers from 1), or one number for a grey picture"
+        f"{name}: has {dataset.count} bands ({', '.join(texts[:20])}{more}) and does not say which are red, green and "
+        f"blue. Fix: --bands {_likely_bands(names)} (numbers from 1), or one number for a grey picture"
     )
+
+
+def _likely_bands(names: list[str]) -> str:
+    """What to propose, and only that: the bands named red, green and blue, or as Sentinel-2 names these."""
+    plain = [name.lower() for name in names]
+    found = [[plain.index(word) + 1 for word in words if word in plain] for words in _COLOUR_NAMES]
+    return ",".join(str(indexes[0]) for indexes in found) if all(found) else "R,G,B"
 
 
 def _read_palette(dataset: DatasetReader, index: int) -> NDArray[np.uint8] | None:

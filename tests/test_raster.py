@@ -366,9 +366,9 @@ def test_bands_are_chosen_by_what_the_file_says(
 def test_refuses_to_guess_which_bands_are_colours(tmp_path: Path) -> None:
     names = ("coastal", "blue", "green", "red", *[f"b{index}" for index in range(5, 14)])
     path = write(tmp_path / "s2.tif", noise(13, dtype="uint16"), descriptions=names)
-    with pytest.raises(RasterError, match=r"s2\.tif: has 13 bands \(1 coastal, 2 blue.*--bands R,G,B"):
+    with pytest.raises(RasterError, match=r"s2\.tif: has 13 bands \(1 coastal, 2 blue.*--bands 4,3,2"):
         Raster(path)
-    with pytest.raises(RasterError, match="has 2 bands"):
+    with pytest.raises(RasterError, match=r"has 2 bands.*--bands R,G,B"):
         Raster(write(tmp_path / "two.tif", noise(2)))
     with pytest.raises(RasterError, match="has 4 bands"):
         Raster(write(tmp_path / "four.tif", noise(4, dtype="uint16"), photometric="MINISBLACK"))
