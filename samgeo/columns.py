@@ -20,6 +20,9 @@ FORMATS = {
 }
 """Ending of a vector output -> name of its format (but for Parquet: GDAL's driver)."""
 
+LABEL_RASTERS = (".tif", ".tiff")
+"""Endings of outputs that hold an id a pixel instead of features."""
+
 KINDS = ("int32", "int64", "float", "bool", "str", "date", "datetime")
 """Types of a column, named as fiona names them; "int" is int64. Any of them may hold null."""
 
@@ -58,7 +61,9 @@ class Columns:
 
     @classmethod
     def for_format(cls, columns: Mapping[str, str], ending: str) -> Columns:
-        """Choose the field of each column. Raises `UsageError` for a type that is not in KINDS."""
+        """Choose the field of each column. Raises `UsageError` for a type or ending that holds no features."""
+        if ending not in FORMATS:
+            raise UsageError(f"{ending} does not hold features; expected one of {', '.join(FORMATS)}")
         kinds = {column: "int64" if kind == "int" else kind for column, kind in columns.items()}
         for column, kind in kinds.items():
             if kind not in KINDS:
@@ -120,10 +125,11 @@ class Columns:
 
 
 def ending_of(path: Path) -> str:
-    """The key of FORMATS that the ending of `path` means; raises `UsageError` if there is none."""
+    """The ending of an output in lower case; raises `UsageError` if it is neither in FORMATS nor in LABEL_RASTERS."""
     ending = path.suffix.lower()
-    if ending not in FORMATS:
-        raise UsageError(f"{path}: ending {ending or 'missing'}; expected one of {', '.join(FORMATS)}")
+    if ending not in (*FORMATS, *LABEL_RASTERS):
+        expected = ", ".join((*FORMATS, LABEL_RASTERS[0]))
+        raise UsageError(f"{path}: the ending is {ending or 'missing'}; expected one of {expected}")
     return ending
 
 
