@@ -123,13 +123,15 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview], *, durable: boo
 
 def _check_inputs(path: Path, inputs: Iterable[Path | str]) -> None:
     for given in inputs:
-        with suppress(OSError, ValueError):  # no such file: a URL, a dataset's address, or an error for its reader
-            if os.path.samefile(path, given):
-                raise _same_file(path, given)
+        if _is_same_file(path, given):
+            raise OutputError(f"{path}: is the input {given}; expected another file. Fix: give the output another name")
 
 
-def _same_file(path: Path, given: Path | str) -> Exception:
-    return OutputError(f"{path}: it is the input {given}; expected another file. Fix: give the output another name")
+def _is_same_file(path: Path, given: Path | str) -> bool:
+    try:
+        return os.path.samefile(path, given)
+    except (OSError, ValueError):  # no such file: a URL, a dataset's address, or an error for its reader
+        return False
 
 
 def _check_target(path: Path, *, overwrite: bool) -> None:

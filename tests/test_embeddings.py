@@ -28,7 +28,7 @@ def some_arrays(draw):
     for name in draw(st.lists(st.text(max_size=8), max_size=3, unique=True)):
         dtype = np.dtype(draw(st.sampled_from(DTYPES)))
         shape = draw(st.lists(st.integers(0, 5), max_size=4))
-        raw = rng.integers(0, 2 if dtype == bool else 256, math.prod(shape) * dtype.itemsize, dtype=np.uint8)
+        raw = rng.integers(0, 2 if dtype.kind == "b" else 256, math.prod(shape) * dtype.itemsize, dtype=np.uint8)
         arrays[name] = raw.view(dtype).reshape(shape)
     return arrays
 

@@ -1,0 +1,274 @@
+"""commit: a file under its final name is whole, an old one stays until then, nothing is left beside."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from samgeo.commit import companions, date_stamp, probe_writable, staged, write_file
+from samgeo.errors import OutputError, OutputExistsError
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="fork and POSIX permissions")
+not_root = pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root may write everywhere")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_published_after_the_block(tmp_path):
+    path = tmp_path / "out.gpkg"
+    with staged(path) as temporary:
+        assert temporary.parent.parent == tmp_path
+        assert temporary.name == path.name
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["out.gpkg"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, OSError])
+def test_nothing_after_an_error(tmp_path, error):
+    path = tmp_path / "out.gpkg"
+    path.write_text("old")
+
+    def fail() -> None:
+        with staged(path, overwrite=True) as temporary:
+            temporary.write_text("new")
+            temporary.with_name("out.gpkg-journal").write_text("x")
+            (temporary.parent / "sub").mkdir()
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["out.gpkg"]
+
+
+def test_verify(tmp_path):
+    path = tmp_path / "out.json"
+
+    def refuse(written: Path) -> None:
+        assert written.read_text() == "new"
+        raise OutputError("no")
+
+    with pytest.raises(OutputError, match="no"), staged(path, verify=refuse) as temporary:
+        temporary.write_text("new")
+    assert names(tmp_path) == []
+
+
+def test_nothing_written(tmp_path):
+    with pytest.raises(OutputError, match="nothing was written"), staged(tmp_path / "out.gpkg"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_existing_output(tmp_path):
+    path = tmp_path / "out.gpkg"
+    path.write_text("old")
+    for check in (lambda: probe_writable(path), lambda: staged(path).__enter__()):
+        with pytest.raises(OutputExistsError, match="--overwrite"):
+            check()
+    probe_writable(path, overwrite=True)
+    with staged(path, overwrite=True) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+def test_output_that_appears_meanwhile_stays(tmp_path):
+    path = tmp_path / "out.gpkg"
+
+    def race() -> None:
+        with staged(path) as temporary:
+            temporary.write_text("new")
+            path.write_text("theirs")
+
+    with pytest.raises(OutputExistsError):
+        race()
+    assert path.read_text() == "theirs"
+
+
+def test_a_part_of_a_shapefile_is_in_the_way(tmp_path):
+    (tmp_path / "out.dbf").write_text("x")
+    with pytest.raises(OutputExistsError, match=r"out\.dbf.*part of out\.shp"):
+        probe_writable(tmp_path / "out.shp")
+    probe_writable(tmp_path / "out.gpkg")
+
+
+def test_output_is_the_input(tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_text("raster")
+    link = tmp_path / "link.tif"
+    link.symlink_to(path)
+    for target in (path, link, tmp_path / "." / "a.tif"):
+        with pytest.raises(OutputError, match="is the input"):
+            probe_writable(target, inputs=["https://example.org/a.tif", "/vsimem/x", path], overwrite=True)
+    assert path.read_text() == "raster"
+
+
+def test_missing_folder_and_folder_as_output(tmp_path):
+    with pytest.raises(OutputError, match="mkdir -p"):
+        probe_writable(tmp_path / "no" / "out.gpkg")
+    (tmp_path / "out.gpkg").mkdir()
+    with pytest.raises(OutputError, match="a folder"):
+        probe_writable(tmp_path / "out.gpkg", overwrite=True)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError):
+        probe_writable(tmp_path / "file" / "out.gpkg")
+
+
+@posix
+@not_root
+def test_read_only_folder(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(OutputError, match="cannot be written"):
+            probe_writable(tmp_path / "out.gpkg")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_folder_that_refuses(tmp_path, monkeypatch):
+    def refuse(*_args, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(OutputError, match=r"out\.gpkg: cannot be written: Permission denied"):
+        probe_writable(tmp_path / "out.gpkg")
+
+
+def test_probe_leaves_nothing(tmp_path):
+    probe_writable(tmp_path / "out.gpkg")
+    assert names(tmp_path) == []
+
+
+def test_a_link_stays_a_link(tmp_path):
+    real, link = tmp_path / "real.gpkg", tmp_path / "link.gpkg"
+    real.write_text("old")
+    link.symlink_to(real)
+    with staged(link, overwrite=True) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+
+
+def test_stale_companions_go_with_the_old_file(tmp_path):
+    for name in ("out.gpkg", "out.gpkg-wal", "out.gpkg-journal", "out.gpkg.txt", "out.dbf"):
+        (tmp_path / name).write_text("old")
+    with staged(tmp_path / "out.gpkg", overwrite=True) as temporary:
+        temporary.write_text("new")
+    assert names(tmp_path) == ["out.dbf", "out.gpkg", "out.gpkg.txt"]
+
+
+def test_many_files_come_together(tmp_path, monkeypatch):
+    for name in ("out.shp", "out.shx", "out.dbf", "out.qix", "out.txt"):
+        (tmp_path / name).write_text("old")
+    order = []
+    rename, remove = Path.replace, Path.unlink
+    monkeypatch.setattr(Path, "replace", lambda self, to: (order.append(f"+{to.name}"), rename(self, to)))
+
+    def unlink(self, missing_ok=False):
+        if self.parent == tmp_path and self.exists():
+            order.append(f"-{self.name}")
+        remove(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with staged(tmp_path / "out.shp", overwrite=True) as temporary:
+        for tail in (".shp", ".shx", ".dbf", ".prj", ".shp.json"):
+            temporary.with_name("out" + tail).write_text("new")
+    assert order == ["-out.shp", "-out.qix", "+out.dbf", "+out.prj", "+out.shp.json", "+out.shx", "+out.shp"]
+    assert names(tmp_path) == ["out.dbf", "out.prj", "out.shp", "out.shp.json", "out.shx", "out.txt"]
+    assert (tmp_path / "out.txt").read_text() == "old"
+
+
+def test_companions_of_formats():
+    assert Path("a.gpkg-wal") in companions(Path("a.gpkg"))
+    assert Path("x/A.dbf") in companions(Path("x/A.SHP"))
+    assert companions(Path("a.json")) == []
+
+
+def test_two_writers_of_one_output(tmp_path):
+    path = tmp_path / "out.gpkg"
+    with staged(path) as temporary:
+        temporary.write_text("first")
+        with pytest.raises(OutputError, match=rf"process {os.getpid()} on .* is writing it"):
+            staged(path).__enter__()
+        with staged(tmp_path / "other.gpkg") as other:
+            other.write_text("x")
+    assert path.read_text() == "first"
+
+
+def _wait_inside(path: Path, inside: object) -> None:
+    with staged(path) as temporary:
+        temporary.write_text("half")
+        inside.set()
+        time.sleep(60)
+
+
+@posix
+def test_what_a_killed_writer_left_is_taken_over(tmp_path):
+    context = multiprocessing.get_context("fork")
+    inside = context.Event()
+    path = tmp_path / "out.gpkg"
+    writer = context.Process(target=_wait_inside, args=(path, inside))
+    writer.start()
+    assert inside.wait(30)
+    with pytest.raises(OutputError, match=f"process {writer.pid} on"):
+        probe_writable(path)
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.join()
+    assert names(tmp_path) == [".out.gpkg.partial"]
+    with staged(path) as temporary:
+        assert not temporary.exists()
+        temporary.write_text("whole")
+    assert names(tmp_path) == ["out.gpkg"]
+
+
+def _take_turns(path: Path) -> int:
+    done = 0
+    for _ in range(30):
+        with suppress(OutputError), staged(path, overwrite=True) as temporary:
+            temporary.write_text("x" * 10_000)
+            done += 1
+    return done
+
+
+@posix
+def test_many_writers_never_share_a_folder(tmp_path):
+    path = tmp_path / "out.txt"
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        assert sum(pool.map(_take_turns, [path] * 4)) > 0
+    assert path.read_text() == "x" * 10_000
+    assert names(tmp_path) == ["out.txt"]
+
+
+def test_write_file(tmp_path):
+    path = tmp_path / "a.bin"
+    for durable in (True, False):
+        write_file(path, [b"ab", memoryview(b"cd")], durable=durable)
+        assert path.read_bytes() == b"abcd"
+
+    def broken():
+        yield b"half"
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_file(path, broken())
+    assert path.read_bytes() == b"abcd"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_date_stamp(monkeypatch):
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    assert date_stamp().isoformat() == "2000-01-01T00:00:00+00:00"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    assert date_stamp().isoformat() == "1970-01-01T00:00:00+00:00"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "today")
+    with pytest.raises(OutputError, match="SOURCE_DATE_EPOCH=today"):
+        date_stamp()
