@@ -88,13 +88,13 @@ class Model:
 
         Raises PromptError for coordinates that are not finite, or masks of another size than `logits` have.
         """
-        features = embedding.features
+        stored = embedding.features
+        features = stored._replace(stride16=stored.stride16.to(self._computed))
         points, labels, boxes, masks = self._tensors(prompts, features)
         clicks, kinds = with_corners(points, labels, boxes)
         with torch.inference_mode(), self._autocast():
             position, sparse, dense = self.sam.embed_prompts(features, clicks, kinds, masks)
-            image = features.stride16.to(sparse.dtype)
-            tokens, src, iou = self.sam.mask_decoder.attend(image, position, sparse, dense)
+            tokens, src, iou = self.sam.mask_decoder.attend(features.stride16, position, sparse, dense)
         chosen = torch.arange(1, 4) if multimask else torch.arange(1)
         return NetworkMasks(
             model=self,
@@ -135,11 +135,14 @@ class Model:
     def _stored(self) -> torch.dtype:
         return torch.float32 if self.precision == "exact" else torch.float16
 
+    @property
+    def _computed(self) -> torch.dtype:
+        return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision, torch.float32)
+
     def _autocast(self) -> AbstractContextManager[object]:
-        types = {"bf16": torch.bfloat16, "fp16": torch.float16}
-        if self.precision not in types:
+        if self._computed == torch.float32:
             return nullcontext()
-        return torch.autocast(self.device.type, types[self.precision])
+        return torch.autocast(self.device.type, self._computed)
 
 
 class NetworkMasks:
@@ -219,7 +222,9 @@ def full_size(logits: NDArray[np.float32], score: float, shape: tuple[int, int])
         return Mask(window=cells, pixels=np.zeros((0, 0), bool), score=score, stability=0.0)
     top, left = max(cells.row - 2, 0), max(cells.col - 2, 0)
     part = logits[top : cells.row_end + 2, left : cells.col_end + 2]
-    fine = F.interpolate(torch.from_numpy(part)[None, None], scale_factor=float(STRIDE_PX), mode="bilinear")[0, 0].numpy()
+    fine = F.interpolate(torch.from_numpy(part)[None, None], scale_factor=float(STRIDE_PX), mode="bilinear")[
+        0, 0
+    ].numpy()
     row, col = top * STRIDE_PX, left * STRIDE_PX
     fine = fine[: max(shape[0] - row, 0), : max(shape[1] - col, 0)]  # the padding of the image is no object
     loose = np.count_nonzero(fine > -1)
