@@ -81,6 +81,7 @@ def street_life(canvas: Canvas, blocks: list[Polygon], width_m: float) -> None:
     if canvas.px(4.5) < 3.5:
         return
     marked = rng.random() < 0.5 and width_m >= 6
+    busy = min(1.0, 4e6 / canvas.ids.size)
     for block in blocks:
         for a, b in zip(block, np.roll(block, -1, axis=0), strict=True):
             line = np.stack([a + (b - a) * t for t in np.linspace(0.06, 0.94, 12)])
@@ -90,7 +91,7 @@ def street_life(canvas: Canvas, blocks: list[Polygon], width_m: float) -> None:
             if marked and length > canvas.px(20) and rng.random() < 0.5 and canvas.px(0.15) > 0.25:
                 land.markings(canvas, line, canvas.px(width_m))
             direction = math.atan2(*(b - a)[::-1])
-            for _ in range(int(rng.poisson(length / canvas.px(30)))):
+            for _ in range(int(rng.poisson(length / canvas.px(30) * busy))):
                 lane = unit(direction + math.pi / 2) * canvas.px(width_m) * rng.choice([-0.3, 0.3, -0.2])
                 x, y = a + (b - a) * rng.uniform(0.05, 0.95) + lane
                 vehicle(canvas, float(x), float(y), direction)
@@ -184,7 +185,7 @@ def suburb(canvas: Canvas) -> None:
             x, y = block.mean(axis=0)
             sports_field(canvas, float(x), float(y), axis(block), block)
             continue
-        for lot in split(block, max(lot_m2 / canvas.gsd_m**2, canvas.ids.size / 5000), rng):
+        for lot in split(block, max(lot_m2 / canvas.gsd_m**2, canvas.ids.size / 3000), rng):
             if land.visible(canvas, lot):
                 garden(canvas, lot, mix)
     greenery(canvas, rng.uniform(0.0005, 0.004))

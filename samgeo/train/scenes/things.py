@@ -105,22 +105,23 @@ def canopy(canvas: Canvas, patch: Cover, crown_m: float, *, parent: int = NOTHIN
     rows, cols = rng.integers(0, shape[0], count), rng.integers(0, shape[1], count)
     keep = patch.alpha[rows, cols] > 0.6
     seeds = np.stack([rows[keep], cols[keep]]).astype(np.float32)
-    if seeds.shape[1] == 0:
+    stems = len(rows[keep])
+    if stems == 0:
         return
     number = np.full(shape, -1, dtype=np.int32)
-    number[rows[keep], cols[keep]] = np.arange(seeds.shape[1], dtype=np.int32)
+    number[rows[keep], cols[keep]] = np.arange(stems, dtype=np.int32)
     nearest = ndimage.distance_transform_edt(number < 0, return_distances=False, return_indices=True)
     number = number[nearest[0], nearest[1]]
-    radius = np.float32(spacing) * rng.uniform(0.45, 0.85, seeds.shape[1]).astype(np.float32)
+    radius = np.float32(spacing) * rng.uniform(0.45, 0.85, stems).astype(np.float32)
     shared, kinds = choose(rng, GREENS), np.stack([choose(rng, GREENS) for _ in range(4)])
-    color: Floats = (0.65 * shared + 0.35 * kinds)[rng.integers(0, 4, seeds.shape[1])]
-    color = color * rng.uniform(0.8, 1.2, (seeds.shape[1], 1)).astype(np.float32)
+    color: Floats = (0.65 * shared + 0.35 * kinds)[rng.integers(0, 4, stems)]
+    color = color * rng.uniform(0.8, 1.2, (stems, 1)).astype(np.float32)
     depth = np.float32(np.clip(1.2 - spacing / 25, 0.4, 0.95))
     owners = None
-    if spacing >= 9 and seeds.shape[1] <= 8000:
-        owners = np.arange(seeds.shape[1]) + len(canvas.labels)
-        canvas.labels += ["tree"] * seeds.shape[1]
-        canvas.parents += [parent] * seeds.shape[1]
+    if spacing >= 9 and stems <= 8000:
+        owners = np.arange(stems) + len(canvas.labels)
+        canvas.labels += ["tree"] * stems
+        canvas.parents += [parent] * stems
     for tile in patch.tiles(512):
         row, col = tile.rows.start - patch.rows.start, tile.cols.start - patch.cols.start
         bend = canvas.noise.cut(tile.alpha.shape, "medium", (tile.rows.start, tile.cols.start))
