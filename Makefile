@@ -1,6 +1,7 @@
 # make demo     see it work: environment, installation, a scene, a GeoPackage and a picture
 # make test     the whole suite             make lint    format, style, types, layers
 # make sweep    the suite with 20 times the property examples
+# make quality  how good MODEL is on the windows that `python -m samgeo.train.prepare` made, beside the baselines
 # make venv     only the environment        make clean   remove environment, caches and demo output
 #
 # PYTHON       which interpreter builds the environment (3.11, 3.12 or 3.13)
@@ -21,12 +22,13 @@ TORCH_INDEX ?=
 DEMO ?= demo
 TESTS ?= tests
 WORKERS ?= 2
+MODEL ?= samgeo-nano
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 GROUND := pyproject.toml constraints.txt Makefile
 
-.PHONY: help venv dev demo test lint sweep clean
+.PHONY: help venv dev demo test lint sweep quality clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -66,6 +68,10 @@ lint: dev
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+# GrabCut joins the table where OpenCV is installed (opencv-python-headless).
+quality: venv
+	@$(BIN)/python -m benchmarks.quality $(MODEL) --baselines
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
