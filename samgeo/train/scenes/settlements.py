@@ -120,7 +120,7 @@ def town(canvas: Canvas) -> None:
     # A large scene gets larger houses: tens of thousands would take minutes.
     lot_px = max(lot_m2 / canvas.gsd_m**2, 80, canvas.ids.size / 9000)
     tilt, gap = rng.choice([0.02, 0.08, 0.16]), rng.choice([0.03, 0.3, 0.8])
-    crowded = float(rng.choice([0.6, 1.5, 3]))
+    crowded = float(rng.choice([0.6, 1.5, 3])) * min(1.0, 6e6 / canvas.ids.size)
     homes: list[tuple[float, Polygon, Roof, int]] = []
     for block in blocks:
         row = canvas.new("block") if gap < 0.5 and rng.random() < 0.5 else NOTHING
