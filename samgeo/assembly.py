@@ -19,9 +19,6 @@ from samgeo.prompts import Prompts
 from samgeo.settings import Settings
 from samgeo.stitch import Stitched
 
-BLOCK_PX = 1024
-"""Side of the blocks that are painted at once."""
-
 
 def add_object(store: PolygonStore, pieces: Iterable[Mask], *, name: str, max_vertices: int, **row: float) -> None:
     """Put one object, given as masks that share no pixel, into the store; one without pixels is left out."""
@@ -56,7 +53,7 @@ def finish(store: PolygonStore, grid: Grid, settings: Settings, *, exclusive: bo
     Returns the store to use; one that it replaces is closed.
     """
     if exclusive:
-        apart = without_overlaps(store, grid.shape, side=BLOCK_PX, max_vertices=settings.max_vertices)
+        apart = without_overlaps(store, grid.shape, max_vertices=settings.max_vertices)
         store.close()
         store = apart
     store.keep(_id_order(store))
@@ -89,7 +86,7 @@ def _id_order(store: PolygonStore) -> NDArray[np.int64]:
     order = np.lexsort((-table["area_px"], table["first_col"], table["row"], table["key"]))
     rows = table[order]
     names = ["key", "row", "first_col", "area_px"]
-    same = np.array([True] * max(0, len(rows) - 1))
+    same = np.ones(max(0, len(rows) - 1), bool)
     for name in names:
         same &= rows[name][1:] == rows[name][:-1]
     for start, end in _runs(same):

@@ -19,6 +19,9 @@ from samgeo.pixels import Window
 from samgeo.polygons import assemble
 from samgeo.polygonstore import PolygonStore
 
+BLOCK_PX = 1024
+"""Side of the blocks that are painted at once."""
+
 
 def blocks(height: int, width: int, side: int) -> Iterator[Window]:
     """The grid cut into squares of `side` pixels, row by row; those at its right and lower edge are smaller."""
@@ -50,7 +53,9 @@ def paint(store: PolygonStore, values: NDArray[np.int32], block: Window) -> NDAr
     )
 
 
-def without_overlaps(store: PolygonStore, shape: tuple[int, int], *, side: int, max_vertices: int) -> PolygonStore:
+def without_overlaps(
+    store: PolygonStore, shape: tuple[int, int], *, max_vertices: int, side: int = BLOCK_PX
+) -> PolygonStore:
     """A new store in which no two polygons share a pixel; those of which nothing is left are gone.
 
     shape: (height, width) of the grid. side: of the blocks that are painted at once, in pixels.

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from samgeo.assembly import add_stitched, finish
+from samgeo.columns import LABEL_RASTERS, ending_of
 from samgeo.commit import probe_writable
 from samgeo.engines import process_pool, run_jobs
 from samgeo.errors import UsageError
@@ -33,7 +34,7 @@ from samgeo.polygonstore import PolygonStore
 from samgeo.prompted import account, add_prompted, group_by_window, growth_jobs, prompt_jobs
 from samgeo.prompts import Prompts
 from samgeo.raster import Raster
-from samgeo.result import LABEL_RASTERS, Feature, Origin, Segmentation
+from samgeo.result import Feature, Origin, Segmentation
 from samgeo.settings import Settings
 from samgeo.stitch import link
 from samgeo.tilejob import GrowJob, ModelAddress, TileJob, run_growth, run_tile
@@ -87,6 +88,7 @@ def segment(
     with ExitStack() as stack:
         opened = stack.enter_context(_opened(raster, grid, settings))
         if target is not None:
+            ending_of(target)
             probe_writable(target, inputs=[opened.name], overwrite=settings.overwrite)
         placed = None if prompts is None else _place(prompts, opened, settings)
         run_all, shared = _engine(workers, model)

@@ -125,7 +125,11 @@ def describe(plan: Plan, raster: Raster, settings: Settings) -> dict[str, Any]:
         "precision": plan.model.precision,
         **plan.record["tiling"],
         "prompts_sha256": plan.record["prompts"],
-        "settings": {name: value for name, value in asdict(replace(settings, aoi=None)).items() if value is not None},
+        "settings": {
+            name: value
+            for name, value in asdict(replace(settings, aoi=None)).items()
+            if value is not None and name not in ("use_cache", "overwrite", "resume")
+        },
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class PolygonStore:
         """folder: where the file lies, without a name; it vanishes with this object. None: the system's choice."""
         self.folder = folder
         self._file = tempfile.TemporaryFile(dir=folder, prefix=".samgeo-")  # noqa: SIM115  closed by close()
+        weakref.finalize(self, self._file.close)  # results are values: nobody has to close them
         self._rows: NDArray[Any] = np.zeros(1024, _ROW)
         self._count = 0
         self._end = 0

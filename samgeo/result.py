@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import shapely
 
-from samgeo.columns import ending_of
+from samgeo.columns import LABEL_RASTERS, ending_of
 from samgeo.grid import Grid
+from samgeo.labels import LabelWriter
+from samgeo.painting import BLOCK_PX, blocks, paint
 from samgeo.polygons import measure, simplify, smooth, square, to_map
 from samgeo.polygonstore import PolygonStore
 from samgeo.settings import Settings
@@ -35,9 +37,6 @@ COLUMNS = {
     "model": "str",
 }
 """What every feature carries, and its type; the columns of the prompt layer follow."""
-
-LABEL_RASTERS = frozenset({".tif", ".tiff"})
-"""Endings of outputs that hold an id a pixel instead of features."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +139,7 @@ class Segmentation:
         return Feature(geometry=geometry, attributes=attributes | ({} if placed is None else placed.attributes(key)))
 
     @property
-    def crs(self) -> Any:  # noqa: ANN401  pyproj.CRS or None
+    def crs(self) -> Any:
         """CRS of the geometries; None where the raster has none."""
         return self.grid.crs
 
@@ -192,13 +191,13 @@ class Segmentation:
         self._store.close()
 
     def _write_labels(self, path: Path, *, overwrite: bool) -> None:
-        from samgeo.painting import blocks, paint
-
         numbers = np.arange(1, len(self) + 1, dtype=np.int32)
-        raise NotImplementedError
+        with LabelWriter(path, grid=self.grid, metadata=self.metadata, overwrite=overwrite) as writer:
+            for block in blocks(*self.grid.shape, BLOCK_PX):
+                writer.write(block, paint(self._store, numbers, block))
 
 
-def outline(polygon: Any, grid: Grid, settings: Settings) -> Any:  # noqa: ANN401  shapely has no types
+def outline(polygon: Any, grid: Grid, settings: Settings) -> Any:
     """A polygon of pixel space as the settings want it, in map coordinates."""
     if settings.square:
         polygon = square(polygon, grid)

@@ -117,7 +117,10 @@ class GrowJob:
 def run_growth(job: GrowJob) -> int:
     """Ask the windows around for the rest of each object, and write the part file. Returns the number of objects."""
     tiling = job.run.tiling
-    masks, keys, windows, open_ends = [], [], [], []
+    masks: list[Mask] = []
+    keys: list[int] = []
+    windows: list[int] = []
+    open_ends: list[int] = []
     cut = [(key, mask) for key, mask in read_masks(job.seeds) if is_cut(mask.window, job.window, tiling)]
     look = lru_cache(maxsize=EMBEDDINGS_AT_HAND)(partial(_look, job.run))
 

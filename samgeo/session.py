@@ -1,0 +1,311 @@
+"""Session: one raster, one model, and a user who clicks. What widget, plugin and server stand on.
+
+    clicks, box ─► window of the fine lattice ─► embedding (kept) ─► up to three candidates ─► accept ─► features
+
+A click changes a snapshot into the next one; undo and redo go back and forth between snapshots. What a candidate shows
+is what is saved, vertex for vertex.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from samgeo.embeddings import EmbeddingCache
+from samgeo.errors import PromptError, UsageError
+from samgeo.grid import Grid
+from samgeo.model.contract import Embedding, PromptableModel
+from samgeo.pixels import BACKGROUND, FOREGROUND, Mask, PixelPrompts, Window
+from samgeo.placing import fine_window, margin_px
+from samgeo.plan import as_address
+from samgeo.polygons import check_vertices, pixel_polygons
+from samgeo.polygonstore import PolygonStore
+from samgeo.prompting import ObjectPrompt, stack_prompts
+from samgeo.prompts import Prompts
+from samgeo.raster import Raster
+from samgeo.result import Origin, Segmentation, outline
+from samgeo.settings import Settings
+from samgeo.tilejob import ModelAddress, clip, encode
+from samgeo.tiling import Tiling
+
+WINDOWS_AT_HAND = 4
+"""So many embeddings are kept in memory: going back to a place costs nothing."""
+UNDO_STEPS = 100
+"""How far back undo goes."""
+_LOGIT = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One mask that the model proposes."""
+
+    geometry: Any
+    """Polygon or MultiPolygon in map coordinates, as it would be saved."""
+    score: float
+    """IoU with the true object that the model expects, 0 to 1."""
+    stability: float
+    """IoU of the mask cut at a logit of +1 with the one cut at -1, 0 to 1."""
+    mask: Mask = field(repr=False)
+    """The same in pixels of the working grid."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Snapshot:
+    """All that is known of the object after one more click."""
+
+    points: tuple[tuple[float, float], ...] = ()
+    labels: tuple[int, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    window: Window | None = None
+    candidates: tuple[Candidate, ...] = ()
+    logits: NDArray[np.float32] | None = None
+    """(M, h, w) of the candidates, in their order."""
+    chosen: int = 0
+
+    def prompt(self) -> ObjectPrompt:
+        """In pixels of the grid."""
+        points = np.array(self.points, dtype=float).reshape(-1, 2)
+        return ObjectPrompt(key=0, points=points, labels=np.array(self.labels, np.int64), box=self.box)
+
+    def extent(self) -> Window:
+        """The pixels that hold the box and the clicks on the object."""
+        xy = [point for point, label in zip(self.points, self.labels, strict=True) if label == FOREGROUND]
+        xy += [] if self.box is None else [self.box[:2], self.box[2:]]
+        if not xy:
+            raise PromptError("only clicks beside the object: expected a box or a click on it first")
+        (left, top), (right, bottom) = (np.rint(f(np.array(xy), axis=0)).astype(int).tolist() for f in (np.min, np.max))
+        return Window(row=top, col=left, height=bottom - top + 1, width=right - left + 1)
+
+
+class Session:
+    """Clicks in map coordinates in, features out. A context manager; not for several threads at once."""
+
+    def __init__(
+        self,
+        source: object,
+        grid: Grid | None = None,
+        *,
+        model: PromptableModel | ModelAddress | str | Path | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        """Open a raster for clicking; nothing is encoded before the first click, or `prefetch`.
+
+        source: path, URL, open dataset, DataArray, or an RGB array (H, W, 3) with its `grid`.
+        settings: bands, resolution_m, tile_px, use_cache, simplify_m, square, smooth, max_vertices and layer count.
+        """
+        self._settings = settings or Settings()
+        self._raster = Raster(source, grid=grid, bands=self._settings.bands, resolution_m=self._settings.resolution_m)
+        address = as_address(model)
+        self._model = address.load() if isinstance(address, ModelAddress) else address
+        self.grid = self._raster.grid
+        """The working grid."""
+        tile_px, overlap_px = self._settings.tile(self._model.tile_px)
+        self._tiling = Tiling(height=self.grid.height, width=self.grid.width, tile_px=tile_px, overlap_px=overlap_px)
+        self._cache = EmbeddingCache() if self._settings.use_cache else None
+        self._seen: OrderedDict[Window, tuple[Embedding, NDArray[np.bool_]]] = OrderedDict()
+        self._past: list[_Snapshot] = []
+        self._now = _Snapshot()
+        self._future: list[_Snapshot] = []
+        self._store = PolygonStore()
+        self._labels: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the raster and forget what was accepted; files that were saved stay."""
+        self._raster.close()
+        self._store.close()
+        self._seen.clear()
+
+    @property
+    def crs(self) -> CRS | None:
+        """CRS of all coordinates that go in and come out."""
+        return self.grid.crs
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """What the clicks so far may mean, the most likely first; empty without clicks, or if nothing was found."""
+        return self._now.candidates
+
+    @property
+    def chosen(self) -> Candidate | None:
+        """The candidate that `accept` takes; None if there are none."""
+        return self._now.candidates[self._now.chosen] if self._now.candidates else None
+
+    @property
+    def features(self) -> Segmentation:
+        """What was accepted so far; lazy. It ends with the session."""
+        origin = Origin(model=self._model.name, labels=tuple(self._labels))
+        metadata = self._raster.describe() | {"model": self._model.name, "model_sha256": self._model.sha256}
+        return Segmentation(
+            self._store, grid=self.grid, settings=self._settings, origin=origin, metadata=metadata, report={}
+        )
+
+    def add_point(self, x: float, y: float, *, positive: bool = True) -> tuple[Candidate, ...]:
+        """A click at map coordinates: on the object, or beside it. Returns the new candidates.
+
+        Raises `PromptError` for a place that is not on the raster, or if the first click is beside the object.
+        """
+        placed = Prompts(points=[(x, y)], crs="raster").to_pixels(self.grid, native_grid=self._raster.native_grid)
+        col, row = placed.points[0].tolist()
+        label = FOREGROUND if positive else BACKGROUND
+        return self._go(replace(self._now, points=(*self._now.points, (col, row)), labels=(*self._now.labels, label)))
+
+    def add_box(self, x_min: float, y_min: float, x_max: float, y_max: float) -> tuple[Candidate, ...]:
+        """A box in map coordinates around the object; it replaces an earlier one. Returns the new candidates.
+
+        Raises `PromptError` for a box that is not on the raster.
+        """
+        prompts = Prompts(boxes=[(x_min, y_min, x_max, y_max)], crs="raster")
+        placed = prompts.to_pixels(self.grid, native_grid=self._raster.native_grid)
+        return self._go(replace(self._now, box=placed[0].box))
+
+    def undo(self) -> tuple[Candidate, ...]:
+        """Take the last click or box back. Returns the candidates as they were."""
+        if self._past:
+            self._future.append(self._now)
+            self._now = self._past.pop()
+        return self.candidates
+
+    def redo(self) -> tuple[Candidate, ...]:
+        """Do again what was taken back. Returns the candidates."""
+        if self._future:
+            self._past.append(self._now)
+            self._now = self._future.pop()
+        return self.candidates
+
+    def clear(self) -> None:
+        """Forget all clicks, for good; what was accepted stays."""
+        self._past, self._now, self._future = [], _Snapshot(), []
+
+    def choose(self, index: int) -> Candidate:
+        """Take another candidate than the most likely; later clicks refine it."""
+        if not 0 <= index < len(self.candidates):
+            raise UsageError(f"candidate {index}: there are {len(self.candidates)}, counted from 0")
+        self._now = replace(self._now, chosen=index)
+        return self.candidates[index]
+
+    def accept(self, label: str | None = None) -> int:
+        """Make the chosen candidate a feature, and begin with the next object. Returns the feature's id.
+
+        Raises `UsageError` if there is no candidate.
+        """
+        candidate = self.chosen
+        if candidate is None:
+            raise UsageError("nothing to accept: expected a click or a box that finds an object first")
+        if label is not None and label not in self._labels:
+            self._labels.append(label)
+        self._store.add(
+            pixel_polygons(candidate.mask),
+            key=len(self._store),
+            score=candidate.score,
+            stability=candidate.stability,
+            tiles=1,
+            label=-1 if label is None else self._labels.index(label),
+        )
+        self.clear()
+        return len(self._store)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write what was accepted; see `Segmentation.to_file`."""
+        return self.features.to_file(path, overwrite=overwrite)
+
+    def prefetch(self, x: float, y: float) -> None:
+        """Encode the window that a click at map coordinates would use, so that the click is answered at once."""
+        placed = Prompts(points=[(x, y)], crs="raster").to_pixels(self.grid, native_grid=self._raster.native_grid)
+        self._look(fine_window(self._tiling, placed[0].window, self._seen))
+
+    def _go(self, wanted: _Snapshot) -> tuple[Candidate, ...]:
+        """Answer a new snapshot of clicks and make it the present one; the present stays if that fails."""
+        answered = self._answer(wanted)
+        self._past = [*self._past, self._now][-UNDO_STEPS:]
+        self._now, self._future = answered, []
+        return self.candidates
+
+    def _answer(self, wanted: _Snapshot) -> _Snapshot:
+        extent = wanted.extent()
+        window = wanted.window
+        if window is None or margin_px(window, extent, self._tiling) < self._tiling.tile_px // 8:
+            window = fine_window(self._tiling, extent, self._seen)
+        if margin_px(window, extent, self._tiling) < 0:
+            raise PromptError(
+                f"clicks and box span {extent.width} x {extent.height} px: expected what fits into a window of "
+                f"{window.width} px. Fix: begin a new object with clear() or accept(), or open the session with a "
+                "coarser resolution_m"
+            )
+        embedding, valid = self._look(window)
+        prompt = wanted.prompt().inside(window)
+        prompts = stack_prompts([prompt])
+        known = self._known_logits(wanted, window)
+        if known is not None:
+            prompts = PixelPrompts(points=prompts.points, labels=prompts.labels, boxes=prompts.boxes, masks=known[None])
+        decoded = self._model.decode(embedding, prompts, multimask=prompt.is_ambiguous and known is None)
+        masks = [clip(mask, valid).shift(window.row, window.col) for mask in decoded.to_masks()[0]]
+        order = _distinct(masks)
+        return replace(
+            wanted,
+            window=window,
+            candidates=tuple(self._candidate(masks[position]) for position in order),
+            logits=decoded.logits[0][order],
+            chosen=0,
+        )
+
+    def _known_logits(self, before: _Snapshot, window: Window) -> NDArray[np.float32] | None:
+        """(h, w) what was chosen before the new click, for the decoder of a window; None at the first click."""
+        if before.logits is None or before.window is None or not before.candidates:
+            return None
+        if before.window == window:
+            return np.asarray(before.logits[before.chosen])
+        mask = before.candidates[before.chosen].mask.crop(window).shift(-window.row, -window.col)
+        height, width = before.logits.shape[1:]
+        return to_logits(mask, window.shape, (height, width))
+
+    def _candidate(self, mask: Mask) -> Candidate:
+        polygon = pixel_polygons(mask)
+        check_vertices(polygon, self._settings.max_vertices, "the object under the click")
+        geometry = outline(polygon, self.grid, self._settings)
+        return Candidate(geometry=geometry, score=mask.score, stability=mask.stability, mask=mask)
+
+    def _look(self, window: Window) -> tuple[Embedding, NDArray[np.bool_]]:
+        """The embedding of a window and its valid pixels (h, w)."""
+        if window not in self._seen:
+            rgb, valid = self._raster.read_rgb(window)
+            self._seen[window] = encode(self._model, rgb, valid, self._cache), valid
+            if len(self._seen) > WINDOWS_AT_HAND:
+                self._seen.popitem(last=False)
+        self._seen.move_to_end(window)
+        return self._seen[window]
+
+
+def to_logits(mask: Mask, shape: tuple[int, int], size: tuple[int, int]) -> NDArray[np.float32]:
+    """A mask of an image of `shape` as logits of `size`: the share of each cell that is covered decides its sign."""
+    step_rows, step_cols = -(-shape[0] // size[0]), -(-shape[1] // size[1])
+    full = mask.to_array(size[0] * step_rows, size[1] * step_cols)
+    share = full.reshape(size[0], step_rows, size[1], step_cols).mean(axis=(1, 3))
+    return np.asarray(_LOGIT * (2 * share - 1), dtype=np.float32)
+
+
+def _distinct(masks: list[Mask]) -> list[int]:
+    """Positions of the masks that have pixels, best first, each set of pixels once."""
+    seen: set[tuple[Window, bytes]] = set()
+    order = []
+    for position in sorted(range(len(masks)), key=lambda position: -masks[position].score):
+        mask = masks[position]
+        key = (mask.window, mask.pixels.tobytes())
+        if not mask.window.is_empty and key not in seen:
+            seen.add(key)
+            order.append(position)
+    return order

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import geopandas
+import numpy as np
+import pytest
+from affine import Affine
+
+from samgeo.errors import PromptError, UsageError
+from samgeo.grid import Grid, parse_crs
+from samgeo.pixels import Mask, Window
+from samgeo.polygons import mask_to_polygon
+from samgeo.session import Session, to_logits
+from samgeo.settings import Settings
+from tests.oracle import OracleModel, OracleScene
+
+GRID = Grid(
+    width=160, height=120, transform=Affine(0.3, 0.1, 500_000, 0.1, -0.3, 5_538_000), crs=parse_crs("EPSG:32633")
+)
+
+
+def rectangle(top, left, bottom, right):
+    mask = np.zeros(GRID.shape, dtype=bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+NEST = [rectangle(10, 10, 40, 44), rectangle(15, 15, 35, 40), rectangle(20, 20, 30, 30)]
+FAR = rectangle(90, 120, 110, 150)
+SCENE = OracleScene.from_masks([*NEST, FAR], GRID.shape)
+
+
+class Counting(OracleModel):
+    def __init__(self):
+        super().__init__(SCENE, tile_px=64)
+        self.encoded, self.asked = 0, []
+
+    def encode(self, image):
+        self.encoded += 1
+        return super().encode(image)
+
+    def decode(self, embedding, prompts, *, multimask=True):
+        self.asked.append((prompts, multimask))
+        return super().decode(embedding, prompts, multimask=multimask)
+
+
+@pytest.fixture
+def model():
+    return Counting()
+
+
+@pytest.fixture
+def session(model):
+    with Session(SCENE.image, GRID, model=model, settings=Settings(use_cache=False)) as opened:
+        yield opened
+
+
+def at(row, col):
+    x, y = GRID.to_map(col + 0.5, row + 0.5)
+    return float(x), float(y)
+
+
+def outline(mask):
+    return mask_to_polygon(Mask.from_array(mask), GRID).wkb
+
+
+def test_one_click_gives_three_candidates_in_the_coordinates_of_the_session(session):
+    assert session.crs == GRID.crs
+    assert session.candidates == ()
+    found = session.add_point(*at(25, 25))
+    assert {candidate.geometry.wkb for candidate in found} == {outline(mask) for mask in NEST}
+    assert session.candidates == found
+    assert all(candidate.score == 1 for candidate in found)
+
+
+def test_what_is_previewed_is_what_is_saved(session, tmp_path):
+    session.add_point(*at(25, 25))
+    wanted = session.choose(1).geometry
+    assert session.accept(label="roof") == 1
+    assert session.candidates == ()
+    session.add_point(*at(100, 130))
+    assert session.accept() == 2
+    path = session.save(tmp_path / "roofs.gpkg")
+    table = geopandas.read_file(path)
+    assert table["label"].fillna("").tolist() == ["roof", ""]
+    assert table.geometry[0].geoms[0].normalize().wkb == wanted.normalize().wkb
+    assert table.geometry[1].geoms[0].normalize().equals_exact(mask_to_polygon(Mask.from_array(FAR), GRID).normalize())
+    assert [feature.attributes["id"] for feature in session.features] == [1, 2]
+
+
+def test_later_clicks_refine_the_chosen_mask(session, model):
+    session.add_point(*at(25, 25))
+    chosen = session.choose(0)
+    found = session.add_point(*at(12, 12), positive=False)
+    prompts, multimask = model.asked[-1]
+    assert not multimask
+    assert prompts.labels.tolist() == [[1, 0]]
+    window = session._now.window
+    np.testing.assert_array_equal(prompts.masks[0] > 0, chosen.mask.shift(-window.row, -window.col).to_array(64, 64))
+    assert len(found) == 1
+    assert found[0].geometry.wkb in {outline(NEST[1]), outline(NEST[2])}
+
+
+def test_undo_and_redo_bring_the_candidates_back(session):
+    assert session.undo() == session.redo() == ()
+    one = session.add_point(*at(25, 25))
+    two = session.add_point(*at(12, 12), positive=False)
+    assert session.undo() == one
+    assert session.undo() == ()
+    assert session.redo() == one
+    assert session.redo() == two
+    session.undo()
+    session.add_point(*at(38, 42))
+    assert session.redo() == session.candidates, "a new click ends what could be done again"
+    session.clear()
+    assert session.candidates == session.undo() == ()
+
+
+def test_a_box_stands_for_one_object(session, model):
+    corners = [at(14.5, 14.5), at(14.5, 39.5), at(34.5, 39.5), at(34.5, 14.5)]
+    xs, ys = zip(*corners, strict=True)
+    found = session.add_box(min(xs), min(ys), max(xs), max(ys))
+    assert len(found) == 1
+    assert model.asked[-1][0].boxes is not None
+
+
+def test_a_window_that_is_encoded_is_used_again(session, model):
+    session.add_point(*at(25, 25))
+    session.add_point(*at(30, 38))
+    session.accept()
+    session.add_point(*at(28, 22))
+    assert model.encoded == 1
+    with pytest.raises(PromptError, match=r"span 109 x 73 px: .* window of 64 px"):
+        session.add_point(*at(100, 130))
+    session.clear()
+    session.add_point(*at(100, 130))
+    assert model.encoded == 2
+
+
+def test_prefetch_makes_the_click_cheap(session, model):
+    session.prefetch(*at(100, 130))
+    session.add_point(*at(100, 130))
+    assert model.encoded == 1
+
+
+def test_clicks_that_cannot_be_used_change_nothing(session):
+    with pytest.raises(PromptError, match="outside"):
+        session.add_point(*at(500, 500))
+    with pytest.raises(PromptError, match="beside the object"):
+        session.add_point(*at(25, 25), positive=False)
+    with pytest.raises(UsageError, match="nothing to accept"):
+        session.accept()
+    with pytest.raises(UsageError, match="candidate 2: there are 0"):
+        session.choose(2)
+    assert session.undo() == ()
+    assert session.add_point(*at(60, 100)) == (), "nothing is there"
+
+
+def test_a_mask_becomes_logits_by_the_share_of_each_cell_that_it_covers():
+    mask = Mask(window=Window(row=0, col=0, height=4, width=6), pixels=np.ones((4, 6), dtype=bool))
+    np.testing.assert_array_equal(to_logits(mask, (8, 8), (2, 2)), [[10, 0], [-10, -10]])
