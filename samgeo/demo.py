@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from PIL import Image, ImageDraw
 
 from samgeo.commit import staged
 from samgeo.errors import UsageError
-from samgeo.pipeline import Settings, segment
+from samgeo.pipeline import Report, Settings, segment
 from samgeo.train.scenes import make_scene
 
 CRS = "EPSG:32633"
 ORIGIN = (500_000.0, 5_538_000.0)
 """Map coordinates of the scene's upper left corner; the place is real, the scene is not."""
-GSD_M = 0.3
+GSD_M = 0.2
 PICTURE_PX = 1600
 COLOURS = ((255, 214, 10), (0, 200, 255), (255, 85, 85), (120, 255, 120), (255, 130, 230), (255, 160, 60))
 """Outlines and tints that stand out from roofs, fields and water."""
@@ -46,7 +46,7 @@ class Demo:
     """Map coordinates x, y of a point on one of the objects."""
 
 
-def run_demo(folder: Path, *, size_px: int = 4096, seed: int = 1, progress: Callable[..., Any] | None = None) -> Demo:
+def run_demo(folder: Path, *, size_px: int = 4096, seed: int = 6, progress: Report | None = None) -> Demo:
     """Make, segment and draw a scene; what an earlier demo left in the folder is replaced.
 
     size_px: side of the scene. seed: which scene. progress: as `segment` takes it.
@@ -57,9 +57,9 @@ def run_demo(folder: Path, *, size_px: int = 4096, seed: int = 1, progress: Call
     write_scene(raster, image)
     start = time.perf_counter()
     settings = Settings(min_area_m2=2.0, overwrite=True)
-    result = segment(raster, output=vector, settings=settings, progress=progress)
-    seconds = time.perf_counter() - start
-    geometries = [feature.geometry for feature in result]
+    with segment(raster, output=vector, settings=settings, progress=progress) as result:
+        seconds = time.perf_counter() - start
+        geometries = [feature.geometry for feature in result]
     with staged(picture, overwrite=True) as temporary:
         draw(image, geometries).save(temporary, format="PNG", optimize=True)
     return Demo(

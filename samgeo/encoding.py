@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -89,6 +90,6 @@ def encode_window(job: EncodeJob) -> bool:
     return True
 
 
-def _run(jobs: Iterator[EncodeJob], executor: partial[object] | None, workers: int) -> Iterator[bool]:
-    for _, full in run_jobs(encode_window, jobs, executor=executor, in_flight=workers + 1):  # type: ignore[arg-type]
+def _run(jobs: Iterator[EncodeJob], executor: Callable[[], Executor] | None, workers: int) -> Iterator[bool]:
+    for _, full in run_jobs(encode_window, jobs, executor=executor, in_flight=workers + 1):
         yield full

@@ -10,7 +10,6 @@ from samgeo.raster import Raster
 from samgeo.tiling import Tiling
 
 if TYPE_CHECKING:
-    from samgeo.grid import Grid
     from samgeo.pipeline import ModelAddress
     from samgeo.prompts import Prompts
     from samgeo.settings import Settings
@@ -29,7 +28,7 @@ def describe(
         tile_px, overlap_px = settings.tile(model.load().tile_px)
         tiling = Tiling(height=grid.height, width=grid.width, tile_px=tile_px, overlap_px=overlap_px)
         stretch = opened.stretch
-        lines, refused = ([], 0) if prompts is None else _prompt_lines(prompts, grid)
+        lines, refused = ([], 0) if prompts is None else _prompt_lines(prompts, opened)
     x_m, y_m = grid.pixel_size_m
     lines = [
         f"raster   {opened.name}: {grid.width:,} x {grid.height:,} px of {x_m:.3g} x {y_m:.3g} m",
@@ -43,8 +42,10 @@ def describe(
     return "\n".join(lines), refused
 
 
-def _prompt_lines(prompts: Prompts, grid: Grid) -> tuple[list[str], int]:
-    placed = prompts.to_pixels(grid)
-    lines = [f"prompts  {len(placed.accepted):,} accepted, {len(placed.refused):,} refused"]
-    lines += [f"         {refusal.prompt_id}: {refusal.reason}" for refusal in placed.refused]
-    return lines, len(placed.refused)
+def _prompt_lines(prompts: Prompts, raster: Raster) -> tuple[list[str], int]:
+    if any(layer.frame != "pixel" for layer in prompts.layers):
+        raster.require_placed()
+    placed = prompts.to_pixels(raster.grid, native_grid=raster.native_grid)
+    lines = [f"prompts  {len(prompts):,} given, {len(placed.refusals):,} refused, {len(placed):,} objects"]
+    lines += [f"         {refusal}" for refusal in placed.refusals]
+    return lines, len(placed.refusals)

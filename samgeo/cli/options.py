@@ -19,7 +19,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """How the help of every command is written."""
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click only
     """Numbers with commas between them."""
 
     def __init__(self, names: str, *, kind: type[int | float] = float, count: int | None = None) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -24,10 +23,7 @@ from samgeo.cli.options import (
     workers_option,
 )
 from samgeo.cli.progress import reporter
-from samgeo.errors import PartialResultError, PromptError
-
-if TYPE_CHECKING:
-    from samgeo.prompts import Prompts
+from samgeo.errors import PartialResultError
 
 TOLD = 10
 """So many refused prompts are named on stderr."""
@@ -175,7 +171,7 @@ Examples:
 @running_options
 @debug_option
 @click.pass_context
-def segment(ctx: click.Context, raster: str, output: Path, **options: Any) -> None:
+def segment(ctx: click.Context, /, raster: str, output: Path, **options: Any) -> None:
     """Segment RASTER and write the objects to OUTPUT.
 
     With prompts: one feature for each prompted object. Without: everything in the raster.
@@ -185,10 +181,11 @@ def segment(ctx: click.Context, raster: str, output: Path, **options: Any) -> No
     """
     from samgeo.pipeline import ModelAddress, Settings, journal_folder
     from samgeo.pipeline import segment as run
+    from samgeo.prompts import Prompts
 
     settings = Settings(**{field.name: options[field.name] for field in fields(Settings) if field.name in options})
     model = ModelAddress(name=options["model"], device=options["device"], precision=options["precision"])
-    prompts = read_prompts(options)
+    prompts = Prompts.from_options(options)
     if options["dry_run"]:
         from samgeo.cli.dryrun import describe
 
@@ -196,8 +193,9 @@ def segment(ctx: click.Context, raster: str, output: Path, **options: Any) -> No
         click.echo(text)
         ctx.exit(PartialResultError.exit_code if refused else 0)
     ctx.meta[JOURNAL] = journal_folder(output)
-    with reporter(options["progress"]) as report:
-        result = run(
+    with (
+        reporter(options["progress"]) as report,
+        run(
             raster,
             prompts,
             model=model,
@@ -205,33 +203,13 @@ def segment(ctx: click.Context, raster: str, output: Path, **options: Any) -> No
             settings=settings,
             workers=options["workers"],
             progress=report,
-        )
+        ) as result,
+    ):
+        done, count = result.report | {"result": result.metadata}, len(result)
     if options["report"] is not None:
-        write_report(options["report"], result.report)
-    click.echo(f"{len(result):,} features in {output}", err=True)
-    ctx.exit(tell_refusals(result.report))
-
-
-def read_prompts(options: Mapping[str, Any]) -> Prompts | None:
-    """The prompts that the options give; None if they give none."""
-    names = ("points", "boxes", "masks", "point", "box", "text")
-    if not any(options[name] for name in names):
-        return None
-    from samgeo.prompts import Prompts
-
-    given = {name: _from_stdin(options[name]) for name in names}
-    names = ("prompt_crs", "object_column", "label_column")
-    return Prompts.from_options(**given, **{name: options[name] for name in names})
-
-
-def _from_stdin(value: Any) -> Any:
-    """GeoJSON from stdin in place of "-"; anything else as it is."""
-    if value != "-":
-        return value
-    try:
-        return json.load(sys.stdin)
-    except ValueError as error:
-        raise PromptError(f"stdin: {error}; expected one GeoJSON object") from error
+        write_report(options["report"], done)
+    click.echo(f"{count:,} feature{'' if count == 1 else 's'} in {output}", err=True)
+    ctx.exit(tell_refusals(done))
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""Training: made-up scenes, labelled windows, simulated clicks, losses, one readable loop, and figures."""
