@@ -107,6 +107,7 @@ def link(table: MaskTable, tiling: Tiling, crops: Crops) -> Stitched:
     links = pairs[loose[pairs["one"]] & loose[pairs["other"]]]
     linked = np.union1d(links["one"], links["other"])
     loose[linked] = False
+    del pairs  # what follows needs the room
     alone = [row for row in np.flatnonzero(loose) if _reaches_core(table, tiling, crops, int(row))]
     chains = [part for rows, own in _groups(linked, links) for part in _consistent(rows, own, table, tiling, crops)]
     single = np.concatenate([np.flatnonzero(winners), np.array(alone, dtype=np.int64)])
@@ -149,7 +150,7 @@ def find_winners(table: MaskTable, tiling: Tiling, pairs: NDArray[np.void]) -> N
     partners = _graph(among[among["partner"]], len(table))
     rivals = _graph(among[~among["partner"]], len(table))
     rows = np.union1d(among["one"], among["other"])  # all others stay
-    margin = _margins(table, tiling)[rows]
+    margin = _margins(table, tiling, rows)
     kept[rows] = False
     order = np.lexsort((rows, -table.score[rows], -margin, owner[rows] != table.tile[rows]))
     for row in rows[order]:
@@ -175,25 +176,25 @@ def _explained(table: MaskTable, pairs: NDArray[np.void], winners: NDArray[np.bo
     return explained & table.cut
 
 
-def _owners(table: MaskTable, tiling: Tiling) -> NDArray[np.int64]:
+def _owners(table: MaskTable, tiling: Tiling) -> NDArray[np.int32]:
     """(masks,) index of the tile whose core holds the centre of the mask's box."""
     half = tiling.overlap_px // 2
 
-    def position(low: NDArray[np.int32], high: NDArray[np.int32], count: int) -> NDArray[np.int64]:
-        middle = (low.astype(np.int64) + high) // 2
+    def position(low: NDArray[np.int32], high: NDArray[np.int32], count: int) -> NDArray[np.int32]:
+        middle = low + (high - low) // 2
         return np.asarray(np.clip((middle - half) // tiling.stride_px, 0, count - 1))
 
     rows, cols = position(table.top, table.bottom, tiling.rows), position(table.left, table.right, tiling.cols)
-    return np.asarray(rows * tiling.cols + cols, dtype=np.int64)
+    return np.asarray(rows * tiling.cols + cols)
 
 
-def _margins(table: MaskTable, tiling: Tiling) -> NDArray[np.int64]:
-    """(masks,) pixels between the mask and the nearest border of its window that is not a border of the grid."""
-    row, col = np.divmod(table.tile.astype(np.int64), tiling.cols)
-    margin = np.full(len(table), tiling.height + tiling.width, dtype=np.int64)
+def _margins(table: MaskTable, tiling: Tiling, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(rows,) pixels between the mask and the nearest border of its window that is not a border of the grid."""
+    tile_row, tile_col = np.divmod(table.tile[rows].astype(np.int64), tiling.cols)
+    margin = np.full(len(rows), tiling.height + tiling.width, dtype=np.int64)
     for position, low, high, size in (
-        (row, table.top, table.bottom, tiling.height),
-        (col, table.left, table.right, tiling.width),
+        (tile_row, table.top[rows], table.bottom[rows], tiling.height),
+        (tile_col, table.left[rows], table.right[rows], tiling.width),
     ):
         start = position * tiling.stride_px
         end = start + tiling.tile_px
@@ -350,15 +351,19 @@ def _ordered(
     single: NDArray[np.int64], chains: list[NDArray[np.int64]], table: MaskTable, tiling: Tiling, crops: Crops
 ) -> Stitched:
     """Put the objects in the order of their ids: first pixel, larger area, runs of pixels, first mask."""
-    facts = [np.stack([table.top[single], table.first_col[single], table.area[single]], axis=-1).astype(np.int64)]
-    facts += [np.array([_facts(rows, table, tiling, crops)]) for rows in chains]
-    first_row, first_col, area = np.concatenate(facts).T
-    rows = np.concatenate([single, *chains]).astype(np.int32)
-    lengths = np.concatenate([np.ones(len(single), dtype=np.int64), np.array([len(c) for c in chains], dtype=np.int64)])
+    facts = np.array([_facts(rows, table, tiling, crops) for rows in chains], dtype=np.int64).reshape(-1, 3)
+    row = np.concatenate([table.top[single], facts[:, 0]], dtype=np.int32)
+    col = np.concatenate([table.first_col[single], facts[:, 1]], dtype=np.int32)
+    area = np.concatenate([table.area[single], facts[:, 2]], dtype=np.int64)
+    lengths = np.ones(len(row), dtype=np.int32)
+    lengths[len(single) :] = [len(rows) for rows in chains]
+    rows = np.concatenate([single, *chains], dtype=np.int32)
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    order = np.lexsort((rows[starts[:-1]], -area, first_col, first_row))
-    keys = np.stack([first_row, first_col, area])[:, order]
-    same = (np.diff(keys, axis=1) == 0).all(axis=0)
+    order = np.lexsort((rows[starts[:-1]], -area, col, row))
+    same = np.ones(max(0, len(order) - 1), dtype=bool)
+    for key in (row, col, area):
+        same &= np.diff(key[order]) == 0
+    del row, col
     for first, end in _stretches(same):  # rare: the pixels themselves decide
         tied = order[first:end].tolist()
         seen = {k: _runs(_pieces(rows[starts[k] : starts[k + 1]], table, tiling, crops)) for k in tied}

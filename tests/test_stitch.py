@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -291,6 +292,34 @@ def test_table_is_small_comes_back_from_its_arrays_and_refuses_what_cannot_be() 
         MaskTable.from_masks([rectangle(4, 2, 8, 17)], tile=ROW[0], tiling=ROW)
     with pytest.raises(UsageError, match="'tree'"):
         MaskTable.from_masks([rectangle(4, 2, 8, 9, label="tree")], tile=ROW[0], tiling=ROW, labels=("roof",))
+
+
+def test_tables_take_at_most_128_bytes_a_mask() -> None:
+    """Squares of 6 x 6 pixels, 8 apart, as windows of 128 see them; their pixels are made up when asked for."""
+    tiling = Tiling(height=520, width=520, tile_px=128, overlap_px=16)
+    grid = Window(row=0, col=0, height=520, width=520)
+    tables = []
+    for tile in tiling:
+        inside = tile.read.intersection(grid)
+        places = itertools.product(
+            range(inside.row // 8 * 8, inside.row_end, 8), range(inside.col // 8 * 8, inside.col_end, 8)
+        )
+        squares = (Window(row=row, col=col, height=6, width=6).intersection(inside) for row, col in places)
+        masks = [Mask(window=w, pixels=np.ones(w.shape, dtype=bool)) for w in squares if not w.is_empty]
+        tables.append(MaskTable.from_masks(masks, tile=tile, tiling=tiling))
+
+    def crops(tile: int, index: int) -> Bool:
+        box = tables[tile].box(index)
+        return np.ones(box.shape, dtype=bool)
+
+    tracemalloc.start()
+    try:
+        stitched = link(MaskTable.concatenate(tables), tiling, crops)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(stitched) == 65**2
+    assert peak <= 128 * len(stitched.table)
 
 
 def test_with_noise_objects_are_still_found_once() -> None:
