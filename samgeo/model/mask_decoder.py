@@ -19,6 +19,7 @@ NUM_MASKS = 4
 HighRes = tuple[Tensor, Tensor]
 """Features of strides 8 and 4."""
 
+
 class MaskDecoder(nn.Module):
     """Image embedding and prompt tokens to mask logits at stride 4 and IoU predictions."""
 

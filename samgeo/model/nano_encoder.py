@@ -82,7 +82,9 @@ class WindowBlock(nn.Module):
 class NanoEncoder(nn.Module):
     """RGB to an embedding of stride 16 and features of strides 8 and 4, all `out_channels` wide."""
 
-    def __init__(self, *, widths: tuple[int, int, int, int], depths: tuple[int, int, int, int], out_channels: int) -> None:
+    def __init__(
+        self, *, widths: tuple[int, int, int, int], depths: tuple[int, int, int, int], out_channels: int
+    ) -> None:
         super().__init__()
         w4, w8, w16, w32 = widths
         self.stem = nn.Sequential(

@@ -97,9 +97,7 @@ class PromptEncoder(nn.Module):
         kinds = torch.cat([self.not_a_point_embed.weight, *[e.weight for e in self.point_embeddings]])  # (5, C)
         return position * (labels >= 0)[..., None] + kinds[labels + 1]  # (N, T, C)
 
-    def dense(
-        self, masks: Tensor | None, points: Tensor, labels: Tensor, *, size: tuple[int, int]
-    ) -> Tensor:
+    def dense(self, masks: Tensor | None, points: Tensor, labels: Tensor, *, size: tuple[int, int]) -> Tensor:
         """What is added to the image embedding of `size` (h, w): (N, C, h, w).
 
         masks: (N, 1, 4h, 4w) logits of an earlier round, or None.

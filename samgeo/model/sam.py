@@ -1,8 +1,8 @@
 """The parts put together: image encoder, prompt encoder, mask decoder. Shapes are stated here once.
 
-    image   (B, 3, H, W) RGB
-    encode  -> Features: stride16 (B, C, H/16, W/16), stride8 (B, C8, H/8, W/8), stride4 (B, C4, H/4, W/4)
-    decode  -> logits (N, 4, H/4, W/4), iou (N, 4): mask 0 for unambiguous prompts, 1 to 3 for ambiguous ones
+image   (B, 3, H, W) RGB
+encode  -> Features: stride16 (B, C, H/16, W/16), stride8 (B, C8, H/8, W/8), stride4 (B, C4, H/4, W/4)
+decode  -> logits (N, 4, H/4, W/4), iou (N, 4): mask 0 for unambiguous prompts, 1 to 3 for ambiguous ones
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def build_nano() -> Sam:
     dim = 128
     sam = Sam(
         NanoEncoder(widths=(64, 128, 256, 256), depths=(2, 2, 2, 2), out_channels=dim),
-        PromptEncoder(embed_dim=dim, image_size_px=1024, drawn=True),
+        PromptEncoder(embed_dim=dim, image_size_px=1024, mask_in_chans=64, drawn=True),
         MaskDecoder(
             transformer=TwoWayTransformer(depth=2, embedding_dim=dim, num_heads=4, mlp_dim=512),
             transformer_dim=dim,

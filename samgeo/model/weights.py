@@ -68,7 +68,9 @@ def _load(path: Path, spec: ModelSpec | None, device: torch.device, precision: s
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; WeightsError where it is missing or damaged."""
     if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file; expected a .safetensors file or a name of samgeo models list")
+        raise WeightsError(
+            f"{path}: no such weights file; expected a .safetensors file or a name of samgeo models list"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118

@@ -17,9 +17,11 @@ from PIL import Image, ImageFilter
 from samgeo.pixels import Mask, Window
 from samgeo.train.labelled import LabelledImage
 
-SMALLEST_SHARE, LARGEST_SHARE = 0.06, 0.9
+SMALLEST_SHARE, LARGEST_SHARE = 0.1, 0.9
 """Side of the object that a crop was chosen for, as a share of the crop's side."""
-MIN_VISIBLE_PX = 24
+LARGEST_ZOOM, SMALLEST_ZOOM = 2.5, 0.33
+"""How far a crop may be enlarged or reduced for that."""
+MIN_VISIBLE_PX = 64
 """Fewest pixels of an object, in the crop as the network sees it, that are worth a prompt."""
 
 
@@ -35,7 +37,8 @@ class Crop:
 
 def draw_crop(labelled: LabelledImage, rng: np.random.Generator, *, size_px: int, objects: int) -> Crop | None:
     """A crop around a random object, or None where nothing of it is left to see."""
-    anchor = labelled.objects[rng.integers(len(labelled.objects))]
+    side = np.sqrt([mask.area_px for mask in labelled.objects])  # else most crops would show a car
+    anchor = labelled.objects[rng.choice(len(side), p=side / side.sum())]
     source = _around(anchor, labelled.image.shape[:2], rng, size_px=size_px)
     masks = _visible(labelled.objects, anchor, source, rng, size_px=size_px, objects=objects)
     if not masks:
@@ -51,7 +54,7 @@ def _around(anchor: Mask, shape: tuple[int, ...], rng: np.random.Generator, *, s
     """A square window (cut where the image ends) that holds the anchor's centre."""
     side = max(anchor.window.shape)
     share = np.exp(rng.uniform(np.log(SMALLEST_SHARE), np.log(LARGEST_SHARE)))
-    wanted = np.clip(side / share, size_px / 5, size_px * 3)
+    wanted = np.clip(side / share, size_px / LARGEST_ZOOM, size_px / SMALLEST_ZOOM)
     length = int(min(wanted, *shape))
     row = anchor.window.row + anchor.window.height * rng.uniform(0.2, 0.8) - length * rng.uniform(0.2, 0.8)
     col = anchor.window.col + anchor.window.width * rng.uniform(0.2, 0.8) - length * rng.uniform(0.2, 0.8)

@@ -26,6 +26,8 @@ from samgeo.train.interaction import STRIDE_PX, first_clicks, next_clicks, noisy
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.losses import iou_loss, mask_iou, mask_loss
 
+LEFT_OUT = 0.3
+"""How often a mask is left out at first, see `best_of_some`."""
 FRAME_PX = 1024
 """Positions refer to a frame of this side; a crop is placed anywhere in it."""
 
@@ -46,8 +48,10 @@ class TrainSettings:
     """Decay of the moving average of the weights, which is what is kept in the end."""
     seed: int = 0
     """Of crops and simulated prompts."""
-    layouts: tuple[tuple[int, int, int], ...] = ((256, 8, 4), (256, 8, 4), (256, 8, 4), (512, 2, 12))
+    layouts: tuple[tuple[int, int, int], ...] = ((256, 8, 4), (256, 8, 4), (256, 8, 4), (512, 2, 6))
     """(crop px, images, objects an image) of the steps, by turns."""
+    warm_steps: int = 800
+    """The first steps, over which masks are left out at random less and less, see `best_of_some`."""
     checkpoint_every: int = 200
     """Steps between checkpoints."""
 
@@ -91,11 +95,11 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
 
 
 def interact(
-    sam: Sam, features: Features, masks: Tensor, *, rounds: int, generator: torch.Generator
+    sam: Sam, features: Features, masks: Tensor, *, rounds: int, left_out: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """A few rounds of simulated clicks on one encoding; the losses summed over the rounds, and what was reached.
 
-    features: of N objects. masks: (N, S, S) bool, the true objects. -> "loss" with its graph; "first" and "last" IoU.
+    features: of N objects. masks: (N, S, S) bool, the true objects. left_out: see `best_of_some`. -> "loss" with its graph; "first" and "last" IoU.
     """
     target = F.avg_pool2d(masks[:, None].float(), STRIDE_PX)  # (N, 1, h, w)
     n = len(masks)
@@ -116,7 +120,7 @@ def interact(
         ambiguous = index == 0 and not by_box
         picked = losses[:, :1].mean()
         if ambiguous:
-            picked = picked + best_of_some(losses[:, 1:], generator=generator).mean()
+            picked = picked + best_of_some(losses[:, 1:], left_out, generator=generator).mean()
         loss = loss + picked + iou_loss(iou, all_logits.detach(), target).mean() * (2 if ambiguous else 1)
         with torch.no_grad():
             best = iou[:, 1:].argmax(dim=1) + 1 if ambiguous else torch.zeros(n, dtype=torch.long)
@@ -133,15 +137,15 @@ def interact(
     return {"loss": loss / rounds, **report}
 
 
-def best_of_some(losses: Tensor, *, generator: torch.Generator) -> Tensor:
-    """The smallest of each object's losses, with some left out at random. (N, 3) -> (N,).
+def best_of_some(losses: Tensor, left_out: float, *, generator: torch.Generator) -> Tensor:
+    """The smallest of each object's losses, where each is left out with a probability of `left_out`. (N, 3) -> (N,).
 
     SAM takes the smallest of all three; from nothing, the mask that is best first would then take every object, and
     the other two would never learn. A small share of all keeps them near.
     """
-    left_out = torch.rand(losses.shape, generator=generator) < 0.25
-    left_out &= ~left_out.all(dim=1, keepdim=True)
-    return losses.masked_fill(left_out, math.inf).min(dim=1).values + 0.05 * losses.mean(dim=1)
+    absent = torch.rand(losses.shape, generator=generator) < left_out
+    absent &= ~absent.all(dim=1, keepdim=True)
+    return losses.masked_fill(absent, math.inf).min(dim=1).values + 0.05 * losses.mean(dim=1)
 
 
 def train(sam: Sam, batches: Batches, settings: TrainSettings, folder: Path, *, stop_after: int | None = None) -> Sam:
@@ -164,7 +168,8 @@ def train(sam: Sam, batches: Batches, settings: TrainSettings, folder: Path, *, 
     for step, (image, masks) in zip(range(start, end), loader, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * schedule(step, settings)
-        seen.append(_step(sam, image, masks, optimizer, seed=(settings.seed << 32) + step))
+        left_out = LEFT_OUT * max(0.0, 1 - step / settings.warm_steps)
+        seen.append(_step(sam, image, masks, optimizer, left_out=left_out, seed=(settings.seed << 32) + step))
         if step >= 100:
             average.update_parameters(sam)
         if (step + 1) % 20 == 0:
@@ -180,12 +185,15 @@ def schedule(step: int, settings: TrainSettings) -> float:
     return min(1.0, (step + 1) / 100, (settings.steps - step) / settings.decay_steps)
 
 
-def _step(sam: Sam, image: Tensor, masks: Tensor, optimizer: torch.optim.Optimizer, *, seed: int) -> dict[str, float]:
+def _step(
+    sam: Sam, image: Tensor, masks: Tensor, optimizer: torch.optim.Optimizer, *, left_out: float, seed: int
+) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
     rounds = 1 + int(torch.multinomial(torch.tensor([0.25, 0.4, 0.25, 0.1]), 1, generator=generator))
     with torch.autocast(image.device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # faster in small windows
         features = sam.encode(image.float() / 255).repeat(masks.shape[1])
-        report = interact(sam, features, masks.flatten(0, 1), rounds=rounds, generator=generator)
+        objects = masks.flatten(0, 1)
+        report = interact(sam, features, objects, rounds=rounds, left_out=left_out, generator=generator)
     report["loss"].backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
     if torch.isfinite(norm):

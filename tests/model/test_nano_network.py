@@ -21,9 +21,7 @@ def model() -> Model:
     sam = build_nano()
     for parameter in sam.parameters():  # zeros that training would leave hide errors
         parameter.data += 0.02 * torch.randn(parameter.shape)
-    return Model(
-        sam, name="random", sha256="0" * 64, device=torch.device("cpu"), precision="exact", tile_px=512
-    )
+    return Model(sam, name="random", sha256="0" * 64, device=torch.device("cpu"), precision="exact", tile_px=512)
 
 
 @pytest.fixture
