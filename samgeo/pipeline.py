@@ -102,7 +102,7 @@ def segment(
         tell(Progress(phase="assembling", done=len(store), total=len(store)))
         store = finish(store, plan.grid, settings, exclusive=settings.exclusive or _is_label_raster(target))
         if placed is not None:
-            done["prompts"] = account(placed, found, set(store.table["key"].tolist()), done.pop("open_ends"))
+            done["prompts"] = account(placed, found, set(store.table["key"].tolist()), done.pop("fates"))
         result = Segmentation(
             store,
             grid=plan.grid,
@@ -155,8 +155,8 @@ class _Work:
         self._run(run_tile, list(prompt_jobs(placed, groups, run, self.journal)), "tiles")
         cut = list(growth_jobs(groups, run, self.journal))
         self._run(run_growth, cut, "growing")
-        open_ends = add_prompted(store, groups, self.journal, tiling=run.tiling, settings=self.settings, placed=placed)
-        return {"windows": len(groups), "windows_that_cut": len(cut), "open_ends": open_ends}
+        fates = add_prompted(store, groups, self.journal, tiling=run.tiling, settings=self.settings, placed=placed)
+        return {"windows": len(groups), "windows_that_cut": len(cut), "fates": fates}
 
     def _run(self, function: Callable[[Any], int], jobs: list[TileJob] | list[GrowJob], phase: str) -> None:
         """Phase A: run the jobs whose part files are not there."""

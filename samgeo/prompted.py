@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,16 @@ from samgeo.tiling import Tiling
 
 NOTHING_THERE = "the model found no object here"
 """Why a prompt that could be placed has no feature."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fates:
+    """What became of some prompted objects, by key."""
+
+    open_ends: dict[int, int]
+    """How often an object went on beyond a window and the next one did not show it."""
+    reasons: dict[int, str]
+    """Why an object was given up."""
 
 
 Groups = dict[Window, list[int]]
@@ -72,13 +83,13 @@ def add_prompted(
     tiling: Tiling,
     settings: Settings,
     placed: PlacedPrompts,
-) -> dict[int, int]:
-    """Put every object that was found into the store. Returns the open ends of those that have some, by key."""
-    open_ends: dict[int, int] = {}
+) -> Fates:
+    """Put every object that was found into the store. Returns what else is to be told of the prompts."""
+    fates = Fates(open_ends={}, reasons={})
     for window in groups:
         whole = [(key, [mask], 1) for key, mask in read_masks(_part(journal, "seen", window))]
         inside = [(key, masks, n) for key, masks, n in whole if not is_cut(masks[0].window, window, tiling)]
-        grown = _grown(_part(journal, "grown", window), open_ends) if len(inside) < len(whole) else []
+        grown = _grown(_part(journal, "grown", window), fates) if len(inside) < len(whole) else []
         for key, masks, windows in [*inside, *grown]:
             add_object(
                 store,
@@ -91,17 +102,18 @@ def add_prompted(
                 tiles=windows,
                 label=-1,
             )
-    return open_ends
+    return fates
 
 
-def _grown(part: Path, open_ends: dict[int, int]) -> list[tuple[int, list[Mask], int]]:
+def _grown(part: Path, fates: Fates) -> list[tuple[int, list[Mask], int]]:
     """Key, pieces and number of windows of each object in a part file of a `GrowJob`."""
     arrays = require_part(part)
     objects: dict[int, tuple[list[Mask], int]] = {}
     for row, (key, mask) in enumerate(read_masks(part)):
         objects.setdefault(key, ([], int(arrays["windows"][row])))[0].append(mask)
         if arrays["open_ends"][row]:
-            open_ends[key] = int(arrays["open_ends"][row])
+            fates.open_ends[key] = int(arrays["open_ends"][row])
+    fates.reasons.update(zip(arrays["refused"].tolist(), arrays["reasons"].tolist(), strict=True))
     return [(key, masks, windows) for key, (masks, windows) in objects.items()]
 
 
@@ -114,7 +126,7 @@ def _window(edges: Sequence[int]) -> Window:
     return Window(row=row, col=col, height=height, width=width)
 
 
-def account(placed: PlacedPrompts, found: set[int], kept: set[int], open_ends: dict[int, int]) -> dict[str, Any]:
+def account(placed: PlacedPrompts, found: set[int], kept: set[int], fates: Fates) -> dict[str, Any]:
     """What became of every prompt, fit for JSON: accepted, refused with a reason, or found and filtered away.
 
     found: keys of the objects that the model found; kept: those that are in the result.
@@ -123,11 +135,14 @@ def account(placed: PlacedPrompts, found: set[int], kept: set[int], open_ends: d
         {"prompt_id": refusal.prompt_id, "reason": str(refusal).removeprefix(f"{refusal.prompt_id}: ")}
         for refusal in placed.refusals
     ]
-    missing = [key for key in range(len(placed)) if key not in found]
-    refused += [{"prompt_id": str(placed.prompt_ids[key]), "reason": NOTHING_THERE} for key in missing]
+    refused += [
+        {"prompt_id": str(placed.prompt_ids[key]), "reason": fates.reasons.get(key, NOTHING_THERE)}
+        for key in range(len(placed))
+        if key not in found
+    ]
     return {
         **placed.report,
         "refused": refused,
         "filtered": [str(placed.prompt_ids[key]) for key in sorted(found - kept)],
-        "open_ends": {str(placed.prompt_ids[key]): count for key, count in sorted(open_ends.items())},
+        "open_ends": {str(placed.prompt_ids[key]): count for key, count in sorted(fates.open_ends.items())},
     }

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samgeo.embeddings import EmbeddingCache
-from samgeo.grow import grow
+from samgeo.errors import ResourceLimitError
+from samgeo.grow import Decode, grow
 from samgeo.journal import write_part
 from samgeo.masktable import MaskTable, is_cut
 from samgeo.model.automatic import EverythingSettings, generate_masks
@@ -115,34 +116,47 @@ class GrowJob:
 
 
 def run_growth(job: GrowJob) -> int:
-    """Ask the windows around for the rest of each object, and write the part file. Returns the number of objects."""
+    """Ask the windows around for the rest of each object, and write the part file. Returns the number of objects.
+
+    A prompt that reaches through too many windows is refused in the part file, so that the others do not suffer.
+    """
     tiling = job.run.tiling
-    masks: list[Mask] = []
-    keys: list[int] = []
-    windows: list[int] = []
-    open_ends: list[int] = []
     cut = [(key, mask) for key, mask in read_masks(job.seeds) if is_cut(mask.window, job.window, tiling)]
-    look = lru_cache(maxsize=EMBEDDINGS_AT_HAND)(partial(_look, job.run))
+    decode = _decoder(job.run)
+    pieces: list[tuple[int, Mask, int, int]] = []
+    refused: dict[int, str] = {}
+    for key, mask in cut:
+        try:
+            grown = grow(mask, job.window, tiling=tiling, decode=decode)
+        except ResourceLimitError as error:
+            refused[key] = str(error)
+            continue
+        pieces += [(key, piece, grown.windows, grown.open_ends) for piece in grown.pieces]
+    facts: dict[str, NDArray[np.generic]] = {
+        "windows": np.array([windows for _, _, windows, _ in pieces], np.int32),
+        "open_ends": np.array([ends for _, _, _, ends in pieces], np.int32),
+        "refused": np.array(list(refused), np.int64),
+        "reasons": np.array(list(refused.values()), dtype="U"),
+    }
+    write_part(job.part, pack_masks([piece for _, piece, _, _ in pieces], [key for key, _, _, _ in pieces]) | facts)
+    return len(cut)
+
+
+def _decoder(run: Run) -> Decode:
+    """What `grow` asks: prompts in a window to candidates, with the latest embeddings at hand."""
+    look = lru_cache(maxsize=EMBEDDINGS_AT_HAND)(partial(_look, run))
 
     def decode(window: Window, prompts: PixelPrompts) -> list[list[Mask]]:
         seen = look(window)
         if seen is None:
             return [[NO_MASK]] * len(prompts)
         model, embedding, valid = seen
-        batch = job.run.everything.points_per_batch
-        rows = [prompts[start : start + batch] for start in range(0, len(prompts), batch)]
-        found = [row for part in rows for row in model.decode(embedding, part).to_masks()]
+        size = run.everything.points_per_batch
+        batches = [prompts[slice(start, start + size)] for start in range(0, len(prompts), size)]
+        found = [row for batch in batches for row in model.decode(embedding, batch).to_masks()]
         return [[clip(mask, valid) for mask in row] for row in found]
 
-    for key, mask in cut:
-        grown = grow(mask, job.window, tiling=tiling, decode=decode)
-        masks += grown.pieces
-        keys += [key] * len(grown.pieces)
-        windows += [grown.windows] * len(grown.pieces)
-        open_ends += [grown.open_ends] * len(grown.pieces)
-    counts = {"windows": np.array(windows, np.int32), "open_ends": np.array(open_ends, np.int32)}
-    write_part(job.part, pack_masks(masks, keys) | counts)
-    return len(cut)
+    return decode
 
 
 def encode(

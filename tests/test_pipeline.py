@@ -8,6 +8,7 @@ import os
 import signal
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from affine import Affine
 from samgeo.engines import process_pool
 from samgeo.errors import OutputExistsError, PartialResultError, UsageError
 from samgeo.grid import Grid, parse_crs
+from samgeo.grow import grow
 from samgeo.pipeline import Progress, journal_folder, segment
 from samgeo.pixels import Mask
 from samgeo.polygons import mask_to_polygon
@@ -168,6 +170,17 @@ def test_every_prompt_is_accounted_for_and_brings_its_columns():
     assert refused.keys() == {"points/grass", "points/far"}
     assert "outside the raster by" in refused["points/far"]
     assert refused["points/grass"] == "the model found no object here"
+
+
+def test_a_prompt_that_floods_the_raster_is_refused_and_the_others_are_not(monkeypatch):
+    monkeypatch.setattr("samgeo.tilejob.grow", partial(grow, max_windows=6))
+    scene = rectangles((200, 200), (5, 5, 15, 20), (30, 0, 200, 200))
+    prompts = Prompts(points=inner_points(scene), crs="EPSG:32633")
+    result = segment(scene.image, prompts, grid=grid_of(scene), model=OracleModel(scene), settings=tiled(33, 8))
+    assert polygons(result) == expected(scene)[:1]
+    (refusal,) = result.report["prompts"]["refused"]
+    assert refusal["prompt_id"] == "points/1"
+    assert "more than 6 windows" in refusal["reason"]
 
 
 def test_granularity_chooses_among_the_three_masks():
