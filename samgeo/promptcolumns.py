@@ -1,0 +1,96 @@
+"""Columns of prompt layers on their way to features: names that do not clash with ours, one type each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samgeo.promptlayer import PromptLayer
+
+TAKEN = frozenset(
+    {
+        "id",
+        "prompt_id",
+        "label",
+        "score",
+        "stability",
+        "area_m2",
+        "perimeter_m",
+        "tiles",
+        "model",
+        "fid",
+        "geom",
+        "geometry",
+        "ogc_fid",
+    }
+)
+"""Names that features have already, or that formats keep for themselves."""
+
+_KINDS = {
+    "integer": "int64",
+    "floating": "float",
+    "mixed-integer-float": "float",
+    "decimal": "float",
+    "boolean": "bool",
+    "datetime64": "datetime",
+    "datetime": "datetime",
+    "date": "date",
+}
+"""What pandas infers of values -> type of a column; all else is text."""
+
+
+def new_names(layers: Sequence[PromptLayer], *, without: str | None) -> dict[str, str]:
+    """Column -> its name in the result, in order of appearance; `without` names one that stays behind."""
+    taken, names = set(TAKEN), {}
+    for column in dict.fromkeys(name for layer in layers for name in layer.columns if name != without):
+        name, number = column, 1
+        while name.casefold() in taken:
+            name = f"prompt_{column}" if number == 1 else f"prompt_{column}_{number}"
+            number += 1
+        taken.add(name.casefold())
+        names[column] = name
+    return names
+
+
+def gather_values(
+    layers: Sequence[PromptLayer], names: Mapping[str, str], layer: NDArray[np.int64], index: NDArray[np.int64]
+) -> tuple[dict[str, str], dict[str, NDArray[np.object_]]]:
+    """Types and values of all columns, by their new names.
+
+    layer, index: (N,) which prompt of which layer each object takes its values from.
+    """
+    kinds: dict[str, str] = {}
+    values: dict[str, NDArray[np.object_]] = {}
+    for column, name in names.items():
+        found = np.full(len(layer), None, dtype=object)
+        for number, one in enumerate(layers):
+            mine = layer == number
+            if column in one.columns:
+                found[mine] = one.columns[column][one.rows[index[mine]]]
+        kinds[name], values[name] = _clean(found)
+    return kinds, values
+
+
+def _clean(values: NDArray[np.object_]) -> tuple[str, NDArray[np.object_]]:
+    """The type of a column and its values in it; None for what is missing."""
+    import pandas as pd
+
+    lists = np.fromiter((isinstance(value, (list, dict, tuple, np.ndarray)) for value in values), bool, len(values))
+    missing = np.zeros(len(values), dtype=bool)
+    missing[~lists] = pd.isna(values[~lists])
+    clean = np.full(len(values), None, dtype=object)
+    kind = _KINDS.get(pd.api.types.infer_dtype(values[~missing], skipna=True), "str")
+    if kind == "int64" and any(not -(2**63) <= int(value) < 2**63 for value in values[~missing]):
+        kind = "str"
+    clean[~missing] = [_as_text(value) if kind == "str" else value for value in values[~missing]]
+    return kind, clean
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, (list, dict, tuple)):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return json.dumps(value.tolist(), ensure_ascii=False) if isinstance(value, np.ndarray) else str(value)
