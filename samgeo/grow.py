@@ -1,9 +1,9 @@
 """A prompted object that its window cuts goes on in the neighbouring windows, round by round.
 
-Where a mask meets the border of its window inside the grid, the tile whose core holds that pixel is asked in the next
-round. It is asked with a point on what is known: the innermost pixel of the part that both windows see. No box, since
-how far the object reaches is the question. Of the answers the one counts that best agrees with what is known. A round
-knows only the rounds before it, so the result does not depend on the order of tiles.
+Where a mask meets a border of its window inside the grid, the tile across that border is asked in the next round. It is
+asked with a point on what is known: the innermost pixel of the part that both windows see. No box, since how far the
+object reaches is the question. Of the answers the one counts that best agrees with what is known. A round knows only
+the rounds before it, so the result does not depend on the order of tiles.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Question:
     shared: Window
     """What the window and the tile both see."""
     front: NDArray[np.int64]
-    """(n, 2) row and column of the pixels at which the part leaves the window, in the core of the tile."""
+    """(n, 2) row and column of the pixels at which the part leaves the window."""
 
 
 def grow(seed: Mask, seen: Window, *, tiling: Tiling, decode: Decode, max_windows: int = 4096) -> Grown:
@@ -92,23 +92,38 @@ Fronts = dict[int, list[tuple[_View, NDArray[np.int64]]]]
 
 
 def _fronts(views: Sequence[_View], tiling: Tiling) -> Fronts:
-    """Tile index to the views that go on in its core, with the (n, 2) pixels there at which they leave their window."""
-    fronts: Fronts = {}
-    for view in views:
-        for tile in tiling.tiles_meeting(view.mask.window):
-            if tile.index != view.tile and len(pixels := _leaving(view, tile.core, tiling)):
-                fronts.setdefault(tile.index, []).append((view, pixels))
-    return fronts
+    """Tile index to the views that go on there, with the (n, 2) pixels at which they leave their window."""
+    fronts: dict[tuple[int, int], list[NDArray[np.int64]]] = {}
+    for number, view in enumerate(views):
+        for tile_index, border in _borders(view, tiling):
+            part = view.mask.crop(border)
+            pixels = np.argwhere(part.pixels) + np.array([part.window.row, part.window.col])
+            if len(pixels):
+                fronts.setdefault((tile_index, number), []).append(pixels)
+    by_tile: Fronts = {}
+    for (tile_index, number), pixels_of in fronts.items():
+        by_tile.setdefault(tile_index, []).append((views[number], np.concatenate(pixels_of)))
+    return by_tile
 
 
-def _leaving(view: _View, core: Window, tiling: Tiling) -> NDArray[np.int64]:
-    """(n, 2) row and column of the mask's pixels in `core` that lie on a border of the window inside the grid."""
-    part, read = view.mask.crop(core), view.window
-    pixels = np.argwhere(part.pixels) + np.array([part.window.row, part.window.col])
-    rows, cols = pixels.T
-    on_border = (rows == read.row) & (rows > 0) | (rows == read.row_end - 1) & (rows < tiling.height - 1)
-    on_border |= (cols == read.col) & (cols > 0) | (cols == read.col_end - 1) & (cols < tiling.width - 1)
-    return np.asarray(pixels[on_border])
+def _borders(view: _View, tiling: Tiling) -> Iterator[tuple[int, Window]]:
+    """The borders of a window that lie inside the grid, each with the tile to ask where the object crosses it.
+
+    For a tile that is the neighbour across that side: the overlap with it is wide, that with a corner neighbour may be
+    so small that everything looks alike there. For other windows it is the tile whose core holds the crossing.
+    """
+    read = view.window
+    sides = (
+        (read.row > 0, -tiling.cols, replace(read, height=1)),
+        (read.row_end < tiling.height, tiling.cols, replace(read, row=read.row_end - 1, height=1)),
+        (read.col > 0, -1, replace(read, width=1)),
+        (read.col_end < tiling.width, 1, replace(read, col=read.col_end - 1, width=1)),
+    )
+    for inside_grid, step, border in sides:
+        if inside_grid and view.tile is not None:
+            yield view.tile + step, border
+        elif inside_grid:
+            yield from ((tile.index, tile.core.intersection(border)) for tile in tiling.tiles_meeting(border))
 
 
 def _ask(
