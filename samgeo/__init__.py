@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from samgeo.errors import SamgeoError, SamgeoWarning
     from samgeo.evaluation import evaluate
     from samgeo.grid import Grid
-    from samgeo.model import load_model
+    from samgeo.model.weights import load_model
     from samgeo.pipeline import Segmentation, Settings, segment
     from samgeo.pixels import Mask, PixelPrompts, Window
     from samgeo.prompts import Prompts
@@ -62,7 +62,7 @@ _HOMES = {
     "Stretch": "samgeo.stretch",
     "Window": "samgeo.pixels",
     "evaluate": "samgeo.evaluation",
-    "load_model": "samgeo.model",
+    "load_model": "samgeo.model.weights",
     "segment": "samgeo.pipeline",
 }
 

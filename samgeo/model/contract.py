@@ -68,7 +68,7 @@ class PromptableModel(Protocol):
 
     @property
     def precision(self) -> str:
-        """ "exact" (32 bit throughout) or what "auto" chose, for example "bf16"."""
+        """What "auto" chose, for example "bf16", or "exact": 32 bit throughout."""
         ...
 
     @property

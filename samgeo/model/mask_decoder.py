@@ -1,8 +1,8 @@
 """SAM's ambiguity-aware mask decoder, with the high-resolution features that SAM 2 added.
 
-One token predicts the mask of an unambiguous prompt, three more predict whole, part and subpart of an ambiguous one, and
-a further token predicts the IoU of each (Kirillov et al. 2023, section 3). Ravi et al. 2024 add features of strides 8 and
-4 from the image encoder while upscaling.
+One token predicts the mask of an unambiguous prompt, three more predict whole, part and subpart of an ambiguous one,
+and a further token predicts the IoU of each (Kirillov et al. 2023, section 3). Ravi et al. 2024 add features of
+strides 8 and 4 from the image encoder while upscaling.
 """
 
 from __future__ import annotations

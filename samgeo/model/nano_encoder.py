@@ -1,8 +1,8 @@
 """The image encoder of samgeo-nano: dense 3x3 convolutions, with windowed attention at strides 16 and 32.
 
-Dense convolutions run near the peak of a CPU's matrix units where depthwise ones do not; attention stays inside windows of
-8 x 8 cells, so that what was learned on small crops holds on tiles of any size. As in SAM 2, the embedding has stride 16
-and features of strides 8 and 4 go to the mask decoder (Ravi et al. 2024).
+Dense convolutions run near the peak of a CPU's matrix units where depthwise ones do not; attention stays inside
+windows of 8 x 8 cells, so that what was learned on small crops holds on tiles of any size. As in SAM 2, the embedding
+has stride 16 and features of strides 8 and 4 go to the mask decoder (Ravi et al. 2024).
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ class NanoEncoder(nn.Module):
         self.stage32 = nn.Sequential(Down(w16, w32), *_mixed(w32, depths[3]))
         self.lateral = nn.ModuleList(nn.Conv2d(w, out_channels, 1) for w in widths)
         self.smooth = nn.ModuleList(ConvBlock(out_channels) for _ in range(2))
-        self.norm = nn.BatchNorm2d(out_channels)
+        # Without these the features of stride 4 outgrow what prompts add to them in the mask decoder, and its last
+        # activation dies.
+        self.norm = nn.ModuleList(nn.BatchNorm2d(out_channels) for _ in range(3))
         self.register_buffer("mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -117,7 +119,7 @@ class NanoEncoder(nn.Module):
         y16 = self.smooth[0](self.lateral[2](x16) + _up(self.lateral[3](x32)))  # (N, C, H/16, W/16)
         y8 = self.smooth[1](self.lateral[1](x8) + _up(y16))  # (N, C, H/8, W/8)
         y4 = self.lateral[0](x4) + _up(y8)  # (N, C, H/4, W/4)
-        return self.norm(y16), y8, y4
+        return self.norm[2](y16), self.norm[1](y8), self.norm[0](y4)
 
 
 def _mixed(channels: int, depth: int) -> list[nn.Module]:

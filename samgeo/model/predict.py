@@ -1,7 +1,7 @@
 """The model contract fulfilled by a network: encode an image once, decode prompts many times.
 
-Ranking the masks of a prompt costs little and drawing them costs much, so `decode` ranks and `NetworkMasks` draws only what
-is asked for. Decoding sees an embedding as a cache would store it, in 16 bit, or in 32 with `precision="exact"`.
+Ranking the masks of a prompt costs little and drawing them costs much, so `decode` ranks and `NetworkMasks` draws only
+what is asked for. Decoding sees an embedding as a cache would store it, in 16 bit, or in 32 with `precision="exact"`.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class NetworkMasks:
         """(n,) and (n, M) indices -> (n, M, h, w) logits. Each prompt is upscaled once, however many of its masks."""
         decoder, features = self._model.sam.mask_decoder, self._embedding.features
         prompts, position = rows.unique(return_inverse=True)
-        with torch.inference_mode(), self._model._autocast():  # noqa: SLF001
+        with torch.inference_mode(), self._model._autocast():
             src = self._src[prompts]
             high_res = (features.stride8.to(src.dtype), features.stride4.to(src.dtype))
             upscaled = decoder.upscale(src, high_res).flatten(2)  # (p, C4, hw)

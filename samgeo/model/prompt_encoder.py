@@ -94,7 +94,8 @@ class PromptEncoder(nn.Module):
         if origin_px is not None:
             xy = xy + origin_px[:, None]
         position = self.pe_layer.encode(xy)  # (N, T, C)
-        kinds = torch.cat([self.not_a_point_embed.weight, *[e.weight for e in self.point_embeddings]])  # (5, C)
+        embeddings = [self.not_a_point_embed, *self.point_embeddings]
+        kinds = torch.cat([e.get_parameter("weight") for e in embeddings])  # (5, C)
         return position * (labels >= 0)[..., None] + kinds[labels + 1]  # (N, T, C)
 
     def dense(self, masks: Tensor | None, points: Tensor, labels: Tensor, *, size: tuple[int, int]) -> Tensor:
@@ -106,7 +107,7 @@ class PromptEncoder(nn.Module):
             fine = (4 * size[0], 4 * size[1])
             maps = draw_prompts(points, labels, size=fine, stride_px=self.stride_px // 4)  # (N, D, 4h, 4w)
             first = maps.new_zeros(len(maps), 1, *fine) if masks is None else masks.to(maps.dtype)
-            embedded = self.mask_downscaling(torch.cat([first, maps], dim=1))  # (N, C, h, w)
+            embedded: Tensor = self.mask_downscaling(torch.cat([first, maps], dim=1))  # (N, C, h, w)
             return embedded + self.no_mask_embed.weight[..., None, None] if masks is None else embedded
         if masks is None:
             return self.no_mask_embed.weight[..., None, None].expand(len(points), -1, *size)  # (N, C, h, w)

@@ -26,7 +26,9 @@ class Attention(nn.Module):
         """q (N, Tq, C), k and v (N, Tk, C) -> (N, Tq, C)."""
         q, k, v = (self._heads(x) for x in (self.q_proj(q), self.k_proj(k), self.v_proj(v)))  # (N, heads, T, D)
         out = F.scaled_dot_product_attention(q, k, v)  # (N, heads, Tq, D)
-        return self.out_proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]  # (N, Tq, C)
+        out = out.transpose(1, 2).flatten(2)  # (N, Tq, inner)
+        projected: Tensor = self.out_proj(out)  # (N, Tq, C)
+        return projected
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (N, heads, T, D)

@@ -31,7 +31,8 @@ def load_model(
 
     name_or_path: a name of `samgeo models list`, or a .safetensors file; a path always wins over a name.
     spec: what the file holds; without it the file's own metadata says.
-    device: "auto", "cpu", "cuda", "cuda:1", "mps". precision: "auto" (16 bit where the device is made for it) or "exact".
+    device: "auto", "cpu", "cuda", "cuda:1", "mps".
+    precision: "auto" (16 bit where the device is made for it) or "exact".
 
     Raises UnknownModelError, WeightsError (missing, damaged or of another architecture), ModelError (device, precision).
     """
@@ -119,6 +120,6 @@ def _precision(name: str, device: torch.device) -> str:
         raise ModelError(f"precision {name!r}: expected auto or exact")
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():  # noqa: SLF001  # no public question for it
+    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():  # there is no public question for it
         return "bf16"
     return "fp32"

@@ -1,7 +1,7 @@
 """Training crops: a random object at a random scale, with the objects around it, and colours that vary.
 
-The scale of a crop follows from the object's own size (large-scale jitter, Ghiasi et al. 2021), so that one network learns
-buildings at 7 cm and fields at 10 m.
+The scale of a crop follows from the object's own size (large-scale jitter, Ghiasi et al. 2021), so that one network
+learns buildings at 7 cm and fields at 10 m.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from PIL import Image, ImageFilter
 
 from samgeo.pixels import Mask, Window
 from samgeo.train.labelled import LabelledImage
+
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 SMALLEST_SHARE, LARGEST_SHARE = 0.1, 0.9
 """Side of the object that a crop was chosen for, as a share of the crop's side."""
@@ -92,7 +95,7 @@ def resize_window(
     return np.asarray(part.resize((size_px, size_px), resampling))
 
 
-def _turn(array: NDArray[np.generic], turn: int, *, flip: bool) -> NDArray[np.generic]:
+def _turn(array: NDArray[Pixel], turn: int, *, flip: bool) -> NDArray[Pixel]:
     turned = np.rot90(array, turn)
     return turned[:, ::-1] if flip else turned
 

@@ -99,7 +99,8 @@ def interact(
 ) -> dict[str, Tensor]:
     """A few rounds of simulated clicks on one encoding; the losses summed over the rounds, and what was reached.
 
-    features: of N objects. masks: (N, S, S) bool, the true objects. left_out: see `best_of_some`. -> "loss" with its graph; "first" and "last" IoU.
+    features: of N objects. masks: (N, S, S) bool, the true objects. left_out: see `best_of_some`.
+    -> "loss" with its graph, and the mean IoU of the first round ("box", or "click" and "best") and of the "last".
     """
     target = F.avg_pool2d(masks[:, None].float(), STRIDE_PX)  # (N, 1, h, w)
     n = len(masks)
@@ -177,7 +178,9 @@ def train(sam: Sam, batches: Batches, settings: TrainSettings, folder: Path, *, 
             seen, began = [], time.monotonic()
         if (step + 1) % settings.checkpoint_every == 0 or step + 1 == end:
             _save(folder / "checkpoint.pt", step + 1, sam, average, optimizer, settings)
-    return average.module  # type: ignore[no-any-return]
+    averaged = average.module
+    assert isinstance(averaged, Sam)
+    return averaged
 
 
 def schedule(step: int, settings: TrainSettings) -> float:
@@ -194,7 +197,7 @@ def _step(
         features = sam.encode(image.float() / 255).repeat(masks.shape[1])
         objects = masks.flatten(0, 1)
         report = interact(sam, features, objects, rounds=rounds, left_out=left_out, generator=generator)
-    report["loss"].backward()  # type: ignore[no-untyped-call]
+    report["loss"].backward()
     norm = torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
     if torch.isfinite(norm):
         optimizer.step()

@@ -1,4 +1,4 @@
-"""The recipe of samgeo-nano, in three steps that rerun from a seed:
+"""The recipe of samgeo-nano, in steps that rerun from a seed.
 
     python -m samgeo.train.prepare --data ../shared/data --out .train/windows     real imagery, cut into windows
     python -m samgeo.train.nano scenes --out .train/scenes --count 1000           made-up scenes
@@ -66,7 +66,7 @@ def training_groups(windows: Path, scenes: Path) -> dict[str, list[Path]]:
 def run(windows: Path, scenes: Path, folder: Path, settings: TrainSettings) -> None:
     """Train samgeo-nano from nothing, or go on from `folder/checkpoint.pt`."""
     torch.manual_seed(settings.seed)
-    sam = build_nano().to(memory_format=torch.channels_last)
+    sam = build_nano()
     train(sam, Batches(training_groups(windows, scenes), WEIGHTS, settings), settings, folder)
 
 

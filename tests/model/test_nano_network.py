@@ -1,4 +1,4 @@
-"""The network behind samgeo-nano against the contract, with random weights: what training changes is not tested here."""
+"""The network behind samgeo-nano against the contract, with random weights: training is not tested here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
+from torch.nn.functional import interpolate
 
 from samgeo.errors import ModelError
 from samgeo.model.predict import Model, full_size
@@ -66,7 +66,7 @@ def test_a_mask_is_upsampled_as_part_of_the_whole() -> None:
     rng = np.random.default_rng(3)
     logits = rng.normal(-6, 1, (24, 20)).astype(np.float32)
     logits[8:14, 5:12] += 9
-    whole = F.interpolate(torch.from_numpy(logits)[None, None], scale_factor=4.0, mode="bilinear")[0, 0].numpy()
+    whole = interpolate(torch.from_numpy(logits)[None, None], scale_factor=4.0, mode="bilinear")[0, 0].numpy()
     mask = full_size(logits, 0.5, (93, 77))
     assert np.array_equal(mask.to_array(93, 77), whole[:93, :77] > 0)
     assert mask.stability == pytest.approx((whole[:93, :77] > 1).sum() / (whole[:93, :77] > -1).sum())
