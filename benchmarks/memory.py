@@ -13,6 +13,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -73,31 +74,41 @@ def write_scene(path: Path, size: int) -> None:
             dataset.write(np.stack([strip] * 3), window=RasterioWindow(0, row, size, BLOCK_PX))
 
 
-def measure(size: int) -> None:
-    """Run one size and print a line."""
+def measure(folder: Path, size: int) -> None:
+    """Segment the scene in a folder and print a line."""
     tilejob.generate_masks = components  # type: ignore[assignment]
-    seen: dict[str, float] = {}
+    seen = {"start": peak_mib()}
 
     def tell(progress: Progress) -> None:
-        seen[progress.phase] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        seen[progress.phase] = peak_mib()
 
-    with tempfile.TemporaryDirectory() as folder:
-        write_scene(Path(folder) / "scene.tif", size)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        start = time.perf_counter()
-        settings = Settings(use_cache=False)
-        output = Path(folder) / "out.gpkg"
-        raster = Path(folder) / "scene.tif"
-        result = segment(raster, model=Components(), output=output, settings=settings, progress=tell)
-        seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    start = time.perf_counter()
+    result = segment(
+        folder / "scene.tif",
+        model=Components(),
+        output=folder / "out.gpkg",
+        settings=Settings(use_cache=False),
+        progress=tell,
+    )
+    seconds = time.perf_counter() - start
     phases = ", ".join(f"{phase} {mib:.0f}" for phase, mib in seen.items())
-    times = f"{seconds:.0f} s, peak {peak:.0f} MiB (start {before:.0f}, {phases})"
-    print(f"{size} px: {len(result)} objects, {times}", flush=True)
+    print(f"{size} px: {len(result)} objects, {seconds:.0f} s, peak {peak_mib():.0f} MiB ({phases})", flush=True)
+
+
+def peak_mib() -> float:
+    """Peak resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def alone(function: Callable[..., None], *arguments: object) -> None:
+    """Run in a process of its own, so that the peak is that of this function."""
+    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
+    process.start()
+    process.join()
 
 
 if __name__ == "__main__":
     for argument in sys.argv[1:] or ["5000", "10000"]:
-        process = multiprocessing.get_context("spawn").Process(target=measure, args=(int(argument),))
-        process.start()
-        process.join()
+        with tempfile.TemporaryDirectory() as name:
+            alone(write_scene, Path(name) / "scene.tif", int(argument))
+            alone(measure, Path(name), int(argument))

@@ -72,7 +72,7 @@ def make_plan(
         model=loaded if shared_memory else address,
         cache_folder=_cache_folder(settings),
         granularity=settings.granularity or "best",
-        everything=_everything(settings),
+        everything=_everything(settings, loaded),
         tiling=tiling,
     )
     record = {
@@ -139,7 +139,9 @@ def _cache_folder(settings: Settings) -> Path | None:
     return default_folder() if settings.use_cache else None
 
 
-def _everything(settings: Settings) -> EverythingSettings:
+def _everything(settings: Settings, model: PromptableModel) -> EverythingSettings:
+    """What was set, over what suits the model (its attribute `everything`, if it has one), over SAM's defaults."""
+    suits: EverythingSettings = getattr(model, "everything", EverythingSettings())
     given: dict[str, Any] = {
         "points_per_side": settings.points_per_side,
         "points_per_batch": settings.points_per_batch,
@@ -148,4 +150,4 @@ def _everything(settings: Settings) -> EverythingSettings:
         "box_nms_thresh": settings.box_nms_thresh,
         "granularity": settings.granularity or "all",
     }
-    return EverythingSettings(**{name: value for name, value in given.items() if value is not None})
+    return replace(suits, **{name: value for name, value in given.items() if value is not None})
