@@ -30,6 +30,8 @@ SHAPEFILE_NAMES = {"perimeter_m": "perim_m", "predicted_iou": "pred_iou"}
 """Short names for columns of ours that do not fit into the 10 bytes of a Shapefile's field name."""
 
 SHAPEFILE_NAME_BYTES, SHAPEFILE_TEXT_BYTES, SHAPEFILE_INT_DIGITS = 10, 254, 18
+SHAPEFILE_FLOAT_LIMIT = 1e15
+"""Above it the 24 characters of a number lose digits."""
 
 _RESERVED = {".gpkg": ("fid", "geom"), ".parquet": ("geometry",)}
 _AS_TEXT = {".shp": ("datetime",), ".fgb": ("date",)}
@@ -119,6 +121,8 @@ class Columns:
             return ""
         if isinstance(value, str) and len(value.encode()) > SHAPEFILE_TEXT_BYTES:
             return f"a text of {len(value.encode())} bytes, and a Shapefile holds {SHAPEFILE_TEXT_BYTES}"
+        if isinstance(value, float) and abs(value) >= SHAPEFILE_FLOAT_LIMIT:
+            return f"{value}, and a Shapefile holds numbers below {SHAPEFILE_FLOAT_LIMIT:g}"
         if type(value) is int and abs(value) >= 10 ** (SHAPEFILE_INT_DIGITS - 1):
             return f"{value}, and a Shapefile holds numbers of {SHAPEFILE_INT_DIGITS - 1} digits"
         return ""

@@ -213,7 +213,9 @@ class LabelWriter:
     def _failure(self, error: BaseException) -> BaseException:
         if isinstance(error, SamgeoError):
             return error
-        return OutputError(f"{self.path}: cannot be written: {error}. Expected room on the disk for the whole file")
+        return OutputError(
+            f"{self.path}: cannot be written: {str(error)[:300]}. Is there room on the disk for all of it?"
+        )
 
 
 def _theirs(window: Window) -> RasterioWindow:

@@ -61,7 +61,7 @@ def _split(source: Any, moved: Any, transformer: Transformer | None) -> Any:
         dense = _transform(dense, transformer)
         if not _crosses(dense):
             return moved
-        moved = shapely.MultiPolygon([_unwrapped(polygon) for polygon in dense.geoms])
+        moved = shapely.MultiPolygon([_unwrapped(polygon) for polygon in shapely.get_parts(dense)])
     parts = []
     for turn in (-1, 0, 1):
         inside = shapely.intersection(moved, shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90))

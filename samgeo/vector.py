@@ -21,6 +21,7 @@ from typing import Any, Protocol, Self
 import fiona
 import numpy as np
 import shapely
+from fiona._err import CPLE_BaseError
 from fiona.errors import FionaError
 from numpy.typing import NDArray
 
@@ -43,7 +44,8 @@ Geometries = NDArray[np.object_]
 Record = dict[str, Any]
 """Values by field name."""
 
-_LIBRARY_ERRORS = (OSError, RuntimeError, ValueError, TypeError, FionaError, sqlite3.Error)
+# GDAL's own errors come out of fiona's close() as they are, under a name that fiona keeps to itself.
+_LIBRARY_ERRORS = (OSError, RuntimeError, ValueError, TypeError, FionaError, CPLE_BaseError, sqlite3.Error)
 
 
 class Sink(Protocol):
@@ -247,7 +249,9 @@ class FeatureWriter:
         """The error that a user sees for one of a library; ours stay as they are."""
         if isinstance(error, SamgeoError):
             return error
-        return OutputError(f"{self.path}: cannot be written: {error}. Expected room on the disk for the whole file")
+        return OutputError(
+            f"{self.path}: cannot be written: {str(error)[:300]}. Is there room on the disk for all of it?"
+        )
 
 
 class _FionaSink:
@@ -266,6 +270,7 @@ class _FionaSink:
                 # RFC 7946 forbids to name the CRS; with one, GDAL would.
                 crs_wkt="" if is_geojson else crs_wkt or "",
                 schema={"geometry": "MultiPolygon", "properties": {f.name: f.stored for f in columns.fields}},
+                encoding="UTF-8",
                 **({} if columns.ending == ".shp" else {"layer": layer}),
                 **_OPTIONS.get(columns.ending, {}),
                 **({"DBF_DATE_LAST_UPDATE": f"{date_stamp():%Y-%m-%d}"} if columns.ending == ".shp" else {}),
@@ -298,7 +303,6 @@ class _FionaSink:
 
 
 _OPTIONS = {
-    ".shp": {"ENCODING": "UTF-8"},
     ".geojson": {"COORDINATE_PRECISION": str(GEOJSON_DECIMALS)},
     ".gpkg": {"SPATIAL_INDEX": "YES"},
     ".fgb": {"SPATIAL_INDEX": "YES"},

@@ -1,0 +1,533 @@
+"""FeatureWriter: what is read back is what was written, in the same bytes twice; nothing half-done gets the name."""
+
+import datetime as dt
+import hashlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import sqlite3
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import fiona
+import geopandas
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+from pyproj import CRS
+
+from samgeo.columns import Columns, ending_of, field_names
+from samgeo.errors import OutputError, OutputExistsError, UsageError
+from samgeo.tally import Tally
+from samgeo.vector import FeatureWriter, check_size
+
+GDAL_ENDINGS = [".gpkg", ".shp", ".geojson", ".fgb"]
+ENDINGS = [*GDAL_ENDINGS, ".parquet"]
+UTM = CRS.from_epsg(32633).to_wkt()
+COLUMNS = {"id": "int64", "label": "str", "score": "float", "perimeter_m": "float", "kept": "bool", "tiles": "int32"}
+METADATA = {"model": "samgeo-nano", "stretch": {"low": [1, 2.5], "high": [7, 8]}, "Größe": "ä < & > \"'"}
+
+HOLED = shapely.Polygon(
+    [(500000, 5000000), (500100, 5000000), (500100, 5000100), (500000, 5000100)],
+    [[(500020, 5000020), (500020, 5000040), (500040, 5000040), (500040, 5000020)]],
+)
+PAIR = shapely.MultiPolygon(
+    [shapely.box(500200, 5000000, 500210, 5000010), shapely.box(500210, 5000010, 500220, 5000020)]
+)
+
+
+def small(count: int, seed: int = 0) -> list[shapely.Polygon]:
+    corners = np.random.default_rng(seed).integers(0, 10_000, (count, 2)) + (500_000, 5_000_000)
+    return [shapely.box(x, y, x + 3, y + 2) for x, y in corners.tolist()]
+
+
+def properties(number: int) -> dict:
+    values = {"id": number, "label": "Dächer", "score": 0.1 * number, "perimeter_m": 1e7 / 3, "kept": True, "tiles": -1}
+    return values if number % 7 else dict.fromkeys(values)
+
+
+def write(path: Path, geometries, *, crs_wkt=UTM, metadata=METADATA, **options) -> Path:
+    with FeatureWriter(path, crs_wkt=crs_wkt, columns=COLUMNS, metadata=metadata, **options) as writer:
+        for number, geometry in enumerate(geometries, 1):
+            writer.write(geometry, properties(number))
+    return path
+
+
+def read(path: Path) -> geopandas.GeoDataFrame:
+    return geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def expected_files(ending: str) -> list[str]:
+    others = {
+        ".shp": [".cpg", ".dbf", ".prj", ".shp.json", ".shx"],
+        ".geojson": [".geojson.json"],
+        ".fgb": [".fgb.json"],
+    }
+    return sorted("out" + tail for tail in [ending, *others.get(ending, [])])
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+class TestEveryFormat:
+    def test_round_trip(self, tmp_path, ending):
+        given = [HOLED, PAIR, *small(7)]
+        path = write(tmp_path / f"out{ending}", given)
+        assert names(tmp_path) == expected_files(ending)
+        found = read(path).sort_values(read(path).columns[0], na_position="last", kind="stable")
+        found = found.to_crs(UTM) if ending == ".geojson" else found
+        assert found.crs == CRS.from_wkt(UTM)
+        order = [index for index in range(9) if (index + 1) % 7] + [6]
+        for geometry, index in zip(found.geometry, order, strict=True):
+            np.testing.assert_allclose(geometry.bounds, given[index].bounds, rtol=0, atol=1e-5)
+            assert geometry.area == pytest.approx(given[index].area, abs=1e-3)
+        columns = Columns.for_format(COLUMNS, ending)
+        for field in columns.fields:
+            for value, index in zip(found[field.name], order, strict=True):
+                wanted = properties(index + 1)[field.column]
+                if wanted is None:
+                    assert pd.isna(value)
+                else:
+                    assert value == pytest.approx(wanted, rel=1e-14) if isinstance(wanted, float) else value == wanted
+
+    def test_no_features(self, tmp_path, ending):
+        found = read(write(tmp_path / f"out{ending}", []))
+        assert len(found) == 0
+        assert names(tmp_path) == expected_files(ending)
+        if ending != ".geojson":  # which declares neither
+            assert found.crs == CRS.from_wkt(UTM)
+            assert set(found.columns) == {f.name for f in Columns.for_format(COLUMNS, ending).fields} | {"geometry"}
+
+    def test_the_same_bytes_twice(self, tmp_path, ending):
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            write(tmp_path / name / f"out{ending}", small(300))
+            time.sleep(0.01)
+        assert digests(tmp_path / "a") == digests(tmp_path / "b")
+
+    def test_existing_output(self, tmp_path, ending):
+        path = write(tmp_path / f"out{ending}", small(3))
+        before = digests(tmp_path)
+        with pytest.raises(OutputExistsError, match="--overwrite"):
+            write(path, small(4))
+        assert digests(tmp_path) == before
+        assert len(read(write(path, small(4), overwrite=True))) == 4
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+    def test_an_error_leaves_the_old_file(self, tmp_path, ending, error):
+        path = write(tmp_path / f"out{ending}", small(3))
+        before = digests(tmp_path)
+
+        def broken():
+            yield from small(2500)
+            raise error
+
+        with pytest.raises(error):
+            write(path, broken(), overwrite=True)
+        assert digests(tmp_path) == before
+
+    def test_metadata(self, tmp_path, ending):
+        path = write(tmp_path / f"out{ending}", [HOLED])
+        if ending == ".gpkg":
+            with fiona.open(path) as collection:
+                found = collection.tags()
+        elif ending == ".parquet":
+            import pyarrow.parquet
+
+            found = json.loads(pyarrow.parquet.read_schema(path).metadata[b"samgeo"])
+        else:
+            sidecar = json.loads((tmp_path / f"out{ending}.json").read_text())
+            assert sidecar["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+            assert sidecar["columns"]["perimeter_m"] == ("perim_m" if ending == ".shp" else "perimeter_m")
+            assert sidecar["metadata"] == METADATA
+            return
+        assert found["model"] == METADATA["model"]
+        assert found["Größe"] == METADATA["Größe"]
+        assert json.loads(found["stretch"]) == METADATA["stretch"]
+
+    def test_without_metadata(self, tmp_path, ending):
+        write(tmp_path / f"out{ending}", [HOLED], metadata=None)
+        assert (f"out{ending}.json" in names(tmp_path)) == (ending == ".shp")  # where a column had to be renamed
+
+    @pytest.mark.parametrize(
+        ("geometry", "message"),
+        [
+            (shapely.Point(1, 2), "Point; expected a Polygon"),
+            (None, "NoneType; expected a Polygon"),
+            (shapely.Polygon(), "empty geometry"),
+            (shapely.MultiPolygon(), "empty geometry"),
+            (shapely.Polygon([(0, 0), (np.inf, 0), (1, 1)]), "not finite"),
+        ],
+    )
+    def test_no_area(self, tmp_path, ending, geometry, message):
+        with pytest.raises(OutputError, match=f"out{ending}: feature 2: .*{message}"):
+            write(tmp_path / f"out{ending}", [HOLED, geometry])
+        assert names(tmp_path) == []
+
+    def test_no_crs(self, tmp_path, ending):
+        path = tmp_path / f"out{ending}"
+        if ending == ".geojson":
+            with pytest.raises(OutputError, match=r"there is no CRS.*\.gpkg"):
+                write(path, [HOLED], crs_wkt=None)
+            assert names(tmp_path) == []
+        else:
+            assert read(write(path, [HOLED], crs_wkt=None)).crs is None or ending == ".gpkg"
+
+    def test_height_is_dropped(self, tmp_path, ending):
+        path = write(tmp_path / f"out{ending}", [shapely.force_3d(HOLED, 5.0)])
+        assert not read(path).geometry.has_z.any()
+
+    def test_many_batches(self, tmp_path, ending):
+        assert len(read(write(tmp_path / f"out{ending}", small(4500)))) == 4500
+
+
+class TestGeoPackage:
+    def test_declared(self, tmp_path):
+        path = write(tmp_path / "out.gpkg", [HOLED], layer="Dächer 2")
+        with closing(sqlite3.connect(path)) as database:
+            one = lambda sql: database.execute(sql).fetchone()  # noqa: E731
+            assert one("SELECT geometry_type_name, z, m FROM gpkg_geometry_columns") == ("MULTIPOLYGON", 0, 0)
+            assert one("SELECT table_name, last_change FROM gpkg_contents") == ("Dächer 2", "2000-01-01T00:00:00.000Z")
+            assert one('SELECT count(*) FROM "rtree_Dächer 2_geom"') == (1,)
+            assert one("PRAGMA integrity_check") == ("ok",)
+            assert one("PRAGMA journal_mode") == ("delete",)
+            registered = database.execute("SELECT table_name, extension_name FROM gpkg_extensions").fetchall()
+            assert {("gpkg_metadata", "gpkg_metadata"), ("gpkg_metadata_reference", "gpkg_metadata")} <= set(registered)
+            assert one("SELECT reference_scope, table_name, md_file_id FROM gpkg_metadata_reference") == (
+                "table",
+                "Dächer 2",
+                1,
+            )
+
+    def test_date(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+        path = write(tmp_path / "out.gpkg", [HOLED])
+        with closing(sqlite3.connect(path)) as database:
+            (stamp,) = database.execute("SELECT last_change FROM gpkg_contents").fetchone()
+        assert stamp == "1970-01-02T00:00:00.000Z"
+
+    def test_local_crs(self, tmp_path):
+        local = 'ENGCRS["site",EDATUM["x"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
+        assert len(read(write(tmp_path / "out.gpkg", [HOLED], crs_wkt=local))) == 1
+        with pytest.raises(OutputError, match="no way to longitude and latitude"):
+            write(tmp_path / "out.geojson", [HOLED], crs_wkt=local)
+
+    def test_other_layers_are_not_lost(self, tmp_path):
+        path = write(tmp_path / "out.gpkg", [HOLED])
+        read(path).to_file(path, layer="roads", driver="GPKG")
+        before = path.read_bytes()
+        with pytest.raises(OutputExistsError, match="2 layers"):
+            write(path, [HOLED], overwrite=True)
+        assert path.read_bytes() == before
+
+    def test_what_is_no_geopackage_is_replaced(self, tmp_path):
+        (tmp_path / "out.gpkg").write_text("not a database, but long enough to be asked whether it is one" * 20)
+        assert len(read(write(tmp_path / "out.gpkg", [HOLED], overwrite=True))) == 1
+
+    def test_reserved_columns(self, tmp_path):
+        columns = {"fid": "int", "Geom": "str", "Name": "str", "name": "str"}
+        with FeatureWriter(tmp_path / "out.gpkg", crs_wkt=UTM, columns=columns) as writer:
+            writer.write(HOLED, {"fid": 7, "Geom": "g", "Name": "N", "name": "n"})
+        with fiona.open(tmp_path / "out.gpkg") as collection:
+            assert dict(next(iter(collection)).properties) == {"fid_2": 7, "Geom_2": "g", "Name": "N", "name_2": "n"}
+            assert json.loads(collection.tags()["columns"]) == {"fid": "fid_2", "Geom": "Geom_2", "name": "name_2"}
+
+    @pytest.mark.parametrize("layer", ["", "  ", "gpkg_x", "rtree_a", "SQLITE_x"])
+    def test_layer_names(self, layer):
+        with pytest.raises(UsageError, match="--layer"):
+            FeatureWriter("out.gpkg", crs_wkt=UTM, columns={}, layer=layer)
+
+
+class TestShapefile:
+    def test_files(self, tmp_path):
+        path = write(tmp_path / "out.shp", [HOLED])
+        assert (tmp_path / "out.cpg").read_text() == "UTF-8"
+        assert (tmp_path / "out.dbf").read_bytes()[1:4] == bytes([100, 1, 1])  # 2000-01-01
+        assert max(map(len, read(path).columns)) <= 10
+
+    def test_values_that_do_not_fit(self, tmp_path):
+        columns = {"text": "str", "number": "int", "ratio": "float"}
+        for values, message in [
+            ({"text": "ä" * 128}, "256 bytes"),
+            ({"number": 10**17}, "17 digits"),
+            ({"ratio": np.inf}, "finite"),
+            ({"ratio": -1e15}, "numbers below"),
+        ]:
+            with (
+                pytest.raises(OutputError, match=f"{message}.*gpkg"),
+                FeatureWriter(tmp_path / "out.shp", crs_wkt=UTM, columns=columns) as writer,
+            ):
+                writer.write(HOLED, values)
+        with FeatureWriter(tmp_path / "out.shp", crs_wkt=UTM, columns=columns) as writer:
+            writer.write(HOLED, {"text": "ä" * 127, "number": 1 - 10**17, "ratio": -999999999999999.5})
+        row = read(tmp_path / "out.shp").iloc[0]
+        assert (row.text, row.number, row.ratio) == ("ä" * 127, 1 - 10**17, -999999999999999.5)
+
+    def test_two_gigabytes(self, tmp_path, monkeypatch):
+        with pytest.raises(OutputError, match=r"the \.shp would have 3.2 GB.*\.gpkg"):
+            check_size(tmp_path / "out.shp", features=1000, vertices=200_000_000, columns={"id": "int"})
+        with pytest.raises(OutputError, match=r"the \.dbf would have"):
+            check_size(tmp_path / "out.shp", features=30_000_000, vertices=4, columns={"label": "str"})
+        monkeypatch.setattr("samgeo.vector.SHAPEFILE_BYTES", 100_000)
+        with pytest.raises(OutputError, match=r"a Shapefile ends at 2 GB"):
+            write(tmp_path / "out.shp", small(2500))
+        assert names(tmp_path) == []
+
+    def test_layer_is_the_name(self):
+        with pytest.raises(UsageError, match="--layer"):
+            FeatureWriter("out.shp", crs_wkt=UTM, columns={}, layer="roofs")
+
+
+class TestGeoJSON:
+    def test_rfc_7946(self, tmp_path):
+        write(tmp_path / "out.geojson", [shapely.reverse(HOLED), PAIR])
+        content = json.loads((tmp_path / "out.geojson").read_text())
+        assert "crs" not in content
+        for feature in content["features"]:
+            assert feature["geometry"]["type"] == "MultiPolygon"
+            for shell, *holes in feature["geometry"]["coordinates"]:
+                assert shapely.LinearRing(shell).is_ccw
+                assert not any(shapely.LinearRing(hole).is_ccw for hole in holes)
+        longitude, latitude = content["features"][0]["geometry"]["coordinates"][0][0][0]
+        assert 14 < longitude < 16
+        assert 45 < latitude < 46
+
+    def test_micrometres(self, tmp_path):
+        given = small(50)
+        found = read(write(tmp_path / "out.geojson", given)).to_crs(UTM)
+        offsets = found.geometry.bounds.to_numpy() - [geometry.bounds for geometry in given]
+        assert np.abs(offsets).max() < 1e-5  # 11 decimals are 1e-6 m; the rest is the way there and back
+
+    def test_split_at_the_antimeridian(self, tmp_path):
+        zone = CRS.from_epsg(32601).to_wkt()  # UTM zone 1, west of it lies 180 degrees
+        ring = shapely.box(150_000, 1_000_000, 250_000, 1_100_000).exterior
+        given = shapely.Polygon(ring, [shapely.box(160_000, 1_010_000, 240_000, 1_020_000).exterior])
+        path = write(tmp_path / "out.geojson", [given], crs_wkt=zone)
+        (found,) = read(path).geometry
+        parts = sorted(found.geoms, key=lambda part: part.bounds[0])
+        assert found.is_valid
+        assert parts[0].bounds[0] == -180
+        assert parts[-1].bounds[2] == 180
+        geod = CRS.from_epsg(4326).get_geod()
+        area = sum(abs(geod.geometry_area_perimeter(part)[0]) for part in parts)
+        assert area == pytest.approx(given.area, rel=5e-3)
+
+    def test_around_the_earth_is_not_split(self, tmp_path):
+        given = shapely.box(-20_037_508.0, -1e6, 20_037_508.0, 1e6)
+        (found,) = read(write(tmp_path / "out.geojson", [given], crs_wkt=CRS.from_epsg(3857).to_wkt())).geometry
+        assert len(found.geoms) == 1
+        assert found.bounds == pytest.approx((-180, -8.946573, 180, 8.946573), abs=1e-4)
+
+    def test_longitudes_above_180_are_brought_back(self, tmp_path):
+        geographic = CRS.from_epsg(4326).to_wkt()
+        (found,) = read(write(tmp_path / "out.geojson", [shapely.box(170, -10, 200, 10)], crs_wkt=geographic)).geometry
+        assert found.equals(shapely.union(shapely.box(170, -10, 180, 10), shapely.box(-180, -10, -160, 10)))
+
+    def test_around_a_pole_is_refused(self, tmp_path):
+        with pytest.raises(OutputError, match=r"around a pole.*\.gpkg"):
+            write(tmp_path / "out.geojson", [shapely.box(-1e5, -1e5, 1e5, 1e5)], crs_wkt=CRS.from_epsg(3995).to_wkt())
+        with pytest.raises(OutputError, match="has no longitude and latitude"):
+            write(tmp_path / "out.geojson", [shapely.box(1e30, 1e30, 2e30, 2e30)])
+        assert names(tmp_path) == []
+
+
+class TestColumns:
+    def test_field_names(self):
+        columns = ["predicted_iou", "predicted_iou_raw", "perimeter_m", "PERIM_M", "größenordnung", "id", ""]
+        found = field_names(columns, ".shp")
+        assert (
+            list(found.values())
+            == [
+                "pred_iou",
+                "predicted_",
+                "perim_m_2",
+                "PERIM_M",
+                "größenor",
+                "id",
+                "column",
+            ]
+            or found["PERIM_M"] == "PERIM_M"
+        )
+        assert all(0 < len(name.encode()) <= 10 for name in found.values())
+        assert len({name.casefold() for name in found.values()}) == len(columns)
+        assert field_names(["a" * 300, "b"], ".gpkg") == {"a" * 300: "a" * 300, "b": "b"}
+
+    @pytest.mark.parametrize(
+        ("kind", "value", "wanted"),
+        [
+            ("int", np.int64(5), 5),
+            ("int", 5.0, 5),
+            ("int", True, 1),
+            ("float", np.float32(0.5), 0.5),
+            ("float", float("nan"), None),
+            ("float", 3, 3.0),
+            ("bool", np.bool_(True), True),
+            ("bool", 0, False),
+            ("str", 5, "5"),
+            ("date", "2024-05-01", dt.date(2024, 5, 1)),
+            ("date", dt.datetime(2024, 5, 1, 3, tzinfo=dt.UTC), dt.date(2024, 5, 1)),
+            ("datetime", "2024-05-01T10:11:12", dt.datetime(2024, 5, 1, 10, 11, 12)),  # noqa: DTZ001
+            ("datetime", np.datetime64("NaT"), None),
+        ],
+    )
+    def test_values(self, kind, value, wanted):
+        (found,) = Columns.for_format({"x": kind}, ".gpkg").record({"x": value}).values()
+        assert found == wanted
+        assert type(found) is type(wanted)
+
+    def test_missing_value_of_pandas(self):
+        assert Columns.for_format({"x": "int"}, ".gpkg").record({"x": pd.NA}) == {"x": None}
+
+    @pytest.mark.parametrize(
+        ("kind", "value"),
+        [("int", 1.5), ("int", "7"), ("int", 2**63), ("int32", 2**31), ("int", np.inf), ("float", "1"), ("bool", 2),
+         ("bool", "yes"), ("date", "May"), ("datetime", 5)],
+    )  # fmt: skip
+    def test_wrong_values(self, kind, value):
+        with pytest.raises(OutputError, match=r"column x: .*expected"):
+            Columns.for_format({"x": kind}, ".gpkg").record({"x": value})
+
+    def test_unknown_property(self):
+        with pytest.raises(OutputError, match="property extra"):
+            Columns.for_format({"x": "int"}, ".gpkg").record({"extra": 1})
+
+    def test_unknown_type_and_ending(self):
+        with pytest.raises(UsageError, match="type int8"):
+            Columns.for_format({"x": "int8"}, ".gpkg")
+        for name in ("out.kml", "out"):
+            with pytest.raises(UsageError, match=r"\.gpkg, .*\.tif"):
+                ending_of(Path(name))
+        with pytest.raises(UsageError, match="does not hold features"):
+            FeatureWriter("out.tif", crs_wkt=None, columns={})
+
+    @pytest.mark.parametrize("ending", ENDINGS)
+    def test_dates(self, tmp_path, ending):
+        day, moment = dt.date(2024, 5, 1), dt.datetime(2024, 5, 1, 10, 11, 12, 345000)  # noqa: DTZ001
+        columns = {"day": "date", "moment": "datetime"}
+        with FeatureWriter(tmp_path / f"out{ending}", crs_wkt=UTM, columns=columns) as writer:
+            writer.write(HOLED, {"day": day, "moment": moment})
+        row = read(tmp_path / f"out{ending}").iloc[0]
+        assert str(row.day)[:10] == "2024-05-01"
+        assert str(row.moment).replace("T", " ")[:23] == "2024-05-01 10:11:12.345"
+
+
+class TestTally:
+    """Each way in which a disk loses features must show."""
+
+    def rows(self):
+        return [(list(geometry.exterior.coords), ["a", 1, None]) for geometry in small(20)]
+
+    def difference(self, rows) -> list[str]:
+        return Tally.of(self.rows()).differences(Tally.of(rows), tolerance=0)
+
+    def test_equal_in_any_order(self):
+        assert self.difference(self.rows()) == []
+        assert self.difference(self.rows()[::-1]) == []
+        assert Tally().differences(Tally(), tolerance=0) == []
+
+    @pytest.mark.parametrize("index", [0, 7, 19])
+    def test_losses(self, index):
+        for damage in (
+            lambda rows: rows.pop(index),
+            lambda rows: rows.__setitem__(index, ([], rows[index][1])),
+            lambda rows: rows.__setitem__(index, (rows[index][0][:-1], rows[index][1])),
+            lambda rows: rows.__setitem__(index, ([(0.0, 0.0)] * 5, rows[index][1])),
+            lambda rows: rows.__setitem__(index, (rows[index - 1][0], rows[index][1])),
+            lambda rows: rows.__setitem__(index, (rows[index][0], ["", 1, None])),
+        ):
+            rows = self.rows()
+            damage(rows)
+            assert self.difference(rows)
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="fork and resource limits")
+
+
+def in_child(work) -> int:
+    """Run `work` in a forked process; its exit status: 0 fine, 1 OutputError, 2 anything else."""
+    child = os.fork()
+    if child == 0:
+        status = 2
+        try:
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, 2)
+            work()
+            status = 0
+        except OutputError:
+            status = 1
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@posix
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_short_disk(tmp_path, ending):
+    """A file size limit stands for a full disk: 20 limits from nothing to the whole file."""
+    old = write(tmp_path / f"out{ending}", small(5))
+    before = digests(tmp_path)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    features = small(600, seed=1)
+    write(whole / f"out{ending}", features)
+    complete, largest = digests(whole), max(path.stat().st_size for path in whole.iterdir())
+    shutil.rmtree(whole)
+    outcomes = set()
+    for limit in np.linspace(0, largest * 1.05, 20).astype(int).tolist():
+
+        def work(limit=limit):
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            write(old, features, overwrite=True)
+
+        status = in_child(work)
+        assert status in (0, 1)
+        assert digests(tmp_path) == (before if status else complete), limit
+        outcomes.add(status)
+        if status == 0:
+            write(old, small(5), overwrite=True)
+            assert digests(tmp_path) == before
+    assert outcomes == {0, 1}
+
+
+@posix
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_killed_at_any_instant(tmp_path, ending):
+    """kill -9: the old file or the new one, and the next run takes over what was left."""
+    path = write(tmp_path / f"out{ending}", small(5))
+    old = digests(tmp_path)
+    features = small(300, seed=1)
+    start = time.perf_counter()
+    write(path, features, overwrite=True)
+    duration = time.perf_counter() - start
+    new = digests(tmp_path)
+    write(path, small(5), overwrite=True)
+    rng = random.Random(0)
+    for _ in range(20):
+        child = os.fork()
+        if child == 0:
+            write(path, features, overwrite=True)
+            os._exit(0)
+        time.sleep(rng.uniform(0, 1.1 * duration))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        found = {name: digest for name, digest in digests_of_files(tmp_path).items() if not name.startswith(".")}
+        assert found in (old, new)
+    write(path, small(5), overwrite=True)
+    assert digests(tmp_path) == old
+
+
+def digests_of_files(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir()) if p.is_file()}
