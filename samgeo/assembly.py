@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from samgeo.errors import PromptError, UsageError
 from samgeo.grid import Grid
 from samgeo.masktable import Crops
 from samgeo.painting import without_overlaps
@@ -47,17 +48,16 @@ def add_stitched(store: PolygonStore, stitched: Stitched, crops: Crops, settings
         )
 
 
-def finish(store: PolygonStore, grid: Grid, settings: Settings, *, exclusive: bool) -> PolygonStore:
+def finish(store: PolygonStore, grid: Grid, settings: Settings, *, exclusive: bool, area: Any = None) -> PolygonStore:
     """Take overlaps away if asked for, drop what is too small or not in the area of interest, and put into id order.
 
-    Returns the store to use; one that it replaces is closed.
+    area: what `read_aoi` gave. Returns the store to use; one that it replaces is closed.
     """
     if exclusive:
         apart = without_overlaps(store, grid.shape, max_vertices=settings.max_vertices)
         store.close()
         store = apart
     store.keep(_id_order(store))
-    area = None if settings.aoi is None else read_aoi(settings.aoi, grid)
     if settings.min_area_m2 > 0 or area is not None:
         wanted = [k for k in range(len(store)) if _is_wanted(store.polygon(k), grid, settings.min_area_m2, area)]
         store.keep(np.array(wanted, np.int64))
@@ -65,9 +65,16 @@ def finish(store: PolygonStore, grid: Grid, settings: Settings, *, exclusive: bo
 
 
 def read_aoi(aoi: object, grid: Grid) -> Any:
-    """The area of interest in pixel space, prepared. Raises `PromptError` if it does not meet the raster."""
+    """The area of interest in pixel space, prepared.
+
+    aoi: geometry in the CRS of the grid, GeoDataFrame, GeoJSON or file. Raises `UsageError` if it cannot be read, or
+    does not meet the raster.
+    """
     source = [aoi] if isinstance(aoi, shapely.Geometry) else aoi
-    placed = Prompts(masks=source, crs="raster").to_pixels(grid)
+    try:
+        placed = Prompts(masks=source, crs="raster").to_pixels(grid)
+    except (PromptError, TypeError) as error:
+        raise UsageError(f"--aoi: expected polygons on the raster: {error}") from error
     area = shapely.union_all([polygon for polygon in placed.polygons if polygon is not None])
     shapely.prepare(area)
     return area

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from samgeo.assembly import add_stitched, finish
+from samgeo.assembly import add_stitched, finish, read_aoi
 from samgeo.columns import LABEL_RASTERS, ending_of
 from samgeo.commit import probe_writable
 from samgeo.engines import process_pool, run_jobs
@@ -90,6 +90,7 @@ def segment(
         if target is not None:
             ending_of(target)
             probe_writable(target, inputs=[opened.name], overwrite=settings.overwrite)
+        area = None if settings.aoi is None else read_aoi(settings.aoi, opened.grid)
         placed = None if prompts is None else _place(prompts, opened, settings)
         run_all, shared = _engine(workers, model)
         plan = make_plan(opened, model=model, settings=settings, placed=placed, shared_memory=shared)
@@ -100,7 +101,8 @@ def segment(
         done = work.everything(store) if placed is None else work.prompted(store, placed)
         found = set(store.table["key"].tolist())
         tell(Progress(phase="assembling", done=len(store), total=len(store)))
-        store = finish(store, plan.grid, settings, exclusive=settings.exclusive or _is_label_raster(target))
+        exclusive = settings.exclusive or _is_label_raster(target)
+        store = finish(store, plan.grid, settings, exclusive=exclusive, area=area)
         if placed is not None:
             done["prompts"] = account(placed, found, set(store.table["key"].tolist()), done.pop("fates"))
         result = Segmentation(

@@ -18,7 +18,7 @@ import shapely
 from affine import Affine
 
 from samgeo.engines import process_pool
-from samgeo.errors import OutputExistsError, PartialResultError, UsageError
+from samgeo.errors import OutputExistsError, PartialResultError, ResourceLimitError, UsageError
 from samgeo.grid import Grid, parse_crs
 from samgeo.grow import grow
 from samgeo.pipeline import Progress, journal_folder, segment
@@ -232,6 +232,15 @@ def test_small_objects_go_after_stitching_and_others_stay_whole_in_the_area_of_i
     aoi = shapely.transform(shapely.box(50, 50, 100, 100), lambda xy: np.stack(grid.to_map(*xy.T), axis=1))
     result = segment(scene.image, grid=grid, model=OracleModel(scene), settings=tiled(aoi=aoi))
     assert polygons(result) == expected(scene)[2:]
+    for wrong in (shapely.box(0, 0, 1, 1), "nowhere.gpkg", 5):
+        with pytest.raises(UsageError, match="--aoi: expected polygons on the raster"):
+            segment(scene.image, grid=grid, model=OracleModel(scene), settings=tiled(aoi=wrong))
+
+
+def test_an_object_with_too_many_vertices_is_an_error_that_names_it(all_seen):
+    scene = rectangles((60, 60), (5, 5, 15, 20), (30, 30, 50, 50))
+    with pytest.raises(ResourceLimitError, match=r"the object at row 5, column 5: .*--max-vertices 5"):
+        segment(scene.image, grid=grid_of(scene), model=OracleModel(scene), settings=tiled(max_vertices=4))
 
 
 def test_the_result_is_read_as_it_is_asked_for(all_seen, tmp_path):
