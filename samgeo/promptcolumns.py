@@ -45,15 +45,20 @@ _KINDS = {
 
 def new_names(layers: Sequence[PromptLayer], *, without: str | None) -> dict[str, str]:
     """Column -> its name in the result, in order of appearance; `without` names one that stays behind."""
-    taken, names = set(TAKEN), {}
-    for column in dict.fromkeys(name for layer in layers for name in layer.columns if name != without):
-        name, number = column, 1
+    taken = set(TAKEN)
+    names: dict[str, str | None] = dict.fromkeys(name for layer in layers for name in layer.columns if name != without)
+    for column in names:  # those that can stay as they are come first, so that they do
+        if column.casefold() not in taken:
+            names[column] = column
+            taken.add(column.casefold())
+    for column in (column for column, name in names.items() if name is None):
+        name, number = f"prompt_{column}", 1
         while name.casefold() in taken:
-            name = f"prompt_{column}" if number == 1 else f"prompt_{column}_{number}"
             number += 1
-        taken.add(name.casefold())
+            name = f"prompt_{column}_{number}"
         names[column] = name
-    return names
+        taken.add(name.casefold())
+    return {column: str(name) for column, name in names.items()}
 
 
 def gather_values(

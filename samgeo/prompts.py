@@ -139,8 +139,8 @@ class Prompts:
         valid: tells which pixels have data; clicks elsewhere are refused.
         native_grid: the grid that "pixel" coordinates refer to, if `grid` is a coarser or finer one.
 
-        Raises `PromptError` if no prompt can be used, if hardly any lies on the raster, or if x and y are swapped. Warns
-        if the change of datum may be off by more than a pixel.
+        Raises `PromptError` if no prompt can be used, if hardly any lies on the raster, or if x and y are swapped.
+        Warns if the change of datum may be off by more than a pixel.
         """
         if not self.layers:
             raise PromptError(f"only words ({', '.join(self.words)}); expected points, boxes or masks to place")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ def test_outline_is_pixel_exact_and_valid(array: NDArray[np.bool_]) -> None:
 @given(pixels, st.integers(-3, 10**6), st.integers(-3, 10**6))
 def test_position_shifts_and_nothing_else(array: NDArray[np.bool_], row: int, col: int) -> None:
     here, there = pixel_polygons(mask_of(array)), pixel_polygons(mask_of(array, row, col))
-    assert shapely.to_wkb(shapely.transform(here, lambda xy: xy + [col, row])) == shapely.to_wkb(there)
+    assert shapely.to_wkb(shapely.transform(here, lambda xy: xy + np.array([col, row]))) == shapely.to_wkb(there)
 
 
 @given(pixels, st.data())
@@ -73,8 +74,8 @@ def test_cutting_never_shows(array: NDArray[np.bool_], data: st.DataObject) -> N
     whole = mask_of(array)
     pieces = [
         pixel_polygons(whole.crop(Window(row=top, col=left, height=bottom - top, width=right - left)))
-        for top, bottom in zip(row_cuts, row_cuts[1:], strict=False)
-        for left, right in zip(col_cuts, col_cuts[1:], strict=False)
+        for top, bottom in pairwise(row_cuts)
+        for left, right in pairwise(col_cuts)
     ]
     pieces = data.draw(st.permutations([piece for piece in pieces if not shapely.is_empty(piece)]))
     if pieces:
