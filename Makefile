@@ -7,7 +7,7 @@
 # PYTHON       which interpreter builds the environment (3.11, 3.12 or 3.13)
 # VENV         where the environment lies
 # TORCH_INDEX  where torch comes from, if not from pip's own index; for example
-#              make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#              make demo TORCH_INDEX=https://host.example/cpu
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

@@ -110,7 +110,7 @@ def _devices() -> Iterator[Finding]:
     try:
         torch = import_module("torch")
     except (ImportError, OSError) as error:
-        yield _problem("devices", f"torch cannot be loaded: {error}. Fix: install it again from pytorch.org")
+        yield _problem("devices", f"torch cannot be loaded: {error}. Fix: install torch again")
         return
     yield _ok("device cpu", f"{torch.get_num_threads()} threads")
     for index in range(torch.cuda.device_count()):

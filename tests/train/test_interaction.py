@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.functional import avg_pool2d
 
 from samgeo.train.interaction import STRIDE_PX, first_clicks, next_clicks, noisy_boxes
 from samgeo.train.losses import iou_loss, mask_iou, mask_loss
@@ -25,7 +25,7 @@ def masks(seed: int, count: int = 6, side: int = 64) -> torch.Tensor:
 
 def at(masks: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """What the masks hold under the points (N, 1, 2): the cell of the decoder's grid that a point lies in."""
-    cells = F.avg_pool2d(masks[:, None].float(), STRIDE_PX)[:, 0]
+    cells = avg_pool2d(masks[:, None].float(), STRIDE_PX)[:, 0]
     col, row = ((points[:, 0] + 0.5) / STRIDE_PX).long().clamp(0, cells.shape[-1] - 1).unbind(dim=-1)
     return cells[torch.arange(len(masks)), row, col]
 
@@ -33,9 +33,7 @@ def at(masks: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 @given(st.integers(0, 10_000))
 def test_first_clicks_are_on_the_object(seed: int) -> None:
     truth = masks(seed)
-    clicks = first_clicks(
-        F.avg_pool2d(truth[:, None].float(), STRIDE_PX), generator=torch.Generator().manual_seed(seed)
-    )
+    clicks = first_clicks(avg_pool2d(truth[:, None].float(), STRIDE_PX), generator=torch.Generator().manual_seed(seed))
     assert clicks.shape == (6, 1, 2)
     assert (at(truth, clicks) > 0).all()
 
@@ -43,8 +41,8 @@ def test_first_clicks_are_on_the_object(seed: int) -> None:
 @given(st.integers(0, 10_000))
 def test_next_clicks_are_where_the_mask_is_wrong(seed: int) -> None:
     truth, guess = masks(seed), masks(seed + 1)
-    target = F.avg_pool2d(truth[:, None].float(), STRIDE_PX)
-    logits = F.avg_pool2d(guess[:, None].float(), STRIDE_PX) - 0.5
+    target = avg_pool2d(truth[:, None].float(), STRIDE_PX)
+    logits = avg_pool2d(guess[:, None].float(), STRIDE_PX) - 0.5
     points, labels = next_clicks(logits, target, generator=torch.Generator().manual_seed(seed))
     on_object = at(truth, points) > 0.5
     on_guess = at(guess, points) > 0.5
@@ -54,7 +52,7 @@ def test_next_clicks_are_where_the_mask_is_wrong(seed: int) -> None:
 
 
 def test_a_click_on_a_perfect_mask_confirms_it() -> None:
-    target = F.avg_pool2d(masks(0)[:, None].float(), STRIDE_PX)
+    target = avg_pool2d(masks(0)[:, None].float(), STRIDE_PX)
     _, labels = next_clicks(20 * (target - 0.5), target, generator=torch.Generator().manual_seed(0))
     assert (labels == 1).all()
 
@@ -77,7 +75,7 @@ def test_noise_moves_sides_by_at_most_20_px_and_keeps_boxes_open(seed: int, nois
 
 
 def test_losses_fall_towards_the_truth() -> None:
-    target = F.avg_pool2d(masks(5)[:, None].float(), STRIDE_PX)
+    target = avg_pool2d(masks(5)[:, None].float(), STRIDE_PX)
     steps = [mask_loss((target - 0.5) * scale, target).mean().item() for scale in (-8.0, 0.0, 8.0, 24.0)]
     assert steps == sorted(steps, reverse=True)
     assert steps[-1] < 0.25  # cells that an edge crosses cannot be told for sure
