@@ -18,7 +18,6 @@ from scipy import ndimage
 from samgeo.errors import ResourceLimitError
 from samgeo.overlap import CROSS, SAME
 from samgeo.pixels import FOREGROUND, Mask, PixelPrompts, Window
-from samgeo.stitch import squared_distance
 from samgeo.tiling import Tile, Tiling
 
 Decode = Callable[[Window, PixelPrompts], Sequence[Sequence[Mask]]]
@@ -211,48 +210,49 @@ def _pieces(views: Sequence[_View], tiling: Tiling) -> Iterator[Mask]:
             near.setdefault(tile.index, []).append(view)
     for index in sorted(near):
         tile = tiling[index]
-        own = [view for view in near[index] if view.tile == index]
-        shown = _confirmed(tile, own, near[index]) if own else _nearest(tile, near[index])
-        piece = Mask.from_array(shown)
+        piece = Mask.from_array(_in_core(tile, near[index]))
         if not piece.window.is_empty:
             yield piece.shift(tile.core.row, tile.core.col)
 
 
-def _confirmed(tile: Tile, own: Sequence[_View], near: Sequence[_View]) -> NDArray[np.bool_]:
-    """The core of a tile that was asked: what it shows itself, and parts of others that it was not asked about."""
-    shown = np.zeros(tile.read.shape, dtype=bool)
-    for view in own:
-        _paste(shown, tile.read, view.mask)
-    unasked = np.zeros_like(shown)
-    for view in near:
-        if view.tile == tile.index:
-            continue
-        part = np.zeros_like(shown)
-        _paste(part, tile.read, view.mask)
-        parts, count = ndimage.label(part, CROSS)
-        apart = np.bincount(parts[shown], minlength=count + 1) == 0
-        apart[0] = False
-        unasked |= apart[parts]
-    return np.asarray((shown | unasked)[tile.core.shift(-tile.read.row, -tile.read.col).slices()])
+def _in_core(tile: Tile, near: Sequence[_View]) -> NDArray[np.bool_]:
+    """The object in the core of a tile: what the tile shows, and of others what no window nearer to the core shows.
+
+    A window was asked about some parts of the object and not about others. So a nearer one does not overrule a whole
+    window, only the parts of which it shows a pixel.
+    """
+    core = (tile.core.row + tile.core.row_end, tile.core.col + tile.core.col_end)
+
+    def distance(window: Window) -> tuple[bool, int, Window]:
+        down, right = window.row + window.row_end - core[0], window.col + window.col_end - core[1]
+        return window != tile.read, down**2 + right**2, window
+
+    shown = np.zeros(tile.core.shape, dtype=bool)
+    nearer: list[_View] = []
+    for window in sorted({view.window for view in near}, key=distance):
+        here = [view for view in near if view.window == window]
+        for view in here:
+            if not view.mask.crop(tile.core).window.is_empty:
+                _paste(shown, tile.core, _without_shown(view.mask, nearer))
+        nearer += here
+    return shown
 
 
-def _nearest(tile: Tile, near: Sequence[_View]) -> NDArray[np.bool_]:
-    """The core of a tile that was not asked: every pixel by the window whose centre is nearest."""
-    out = np.zeros(tile.core.shape, dtype=bool)
-    nearest = np.full(tile.core.shape, np.inf)
-    for window in sorted({view.window for view in near}):
-        inside = window.intersection(tile.core)
-        if inside.is_empty:
+def _without_shown(mask: Mask, nearer: Sequence[_View]) -> Mask:
+    """The mask without those connected parts inside other windows of which these windows show a pixel."""
+    kept = mask.pixels.copy()
+    for view in nearer:
+        common = mask.crop(view.window)
+        both = common.window.intersection(view.mask.window)
+        if both.is_empty:
             continue
-        shown = np.zeros(inside.shape, dtype=bool)
-        for view in near:
-            if view.window == window:
-                _paste(shown, inside, view.mask)
-        part = inside.shift(-tile.core.row, -tile.core.col).slices()
-        distance = squared_distance(inside, window)
-        nearer = distance < nearest[part]
-        out[part][nearer], nearest[part][nearer] = shown[nearer], distance[nearer]
-    return out
+        parts, count = ndimage.label(common.pixels, CROSS)
+        theirs = np.zeros(parts.shape, dtype=bool)
+        _paste(theirs, common.window, view.mask)
+        touched = np.bincount(parts[theirs], minlength=count + 1) > 0
+        touched[0] = False
+        kept[common.window.shift(-mask.window.row, -mask.window.col).slices()] &= ~touched[parts]
+    return replace(mask, pixels=kept)
 
 
 def _described(piece: Mask, views: Sequence[_View]) -> Mask:

@@ -317,14 +317,14 @@ def _in_core(
         if other.index not in members or inside.is_empty:
             continue
         part = inside.shift(-window.row, -window.col).slices()
-        distance = squared_distance(inside, other.read)
+        distance = _squared_distance(inside, other.read)
         nearer = distance < nearest[part]
         out[part][nearer] = _union(members[other.index], inside, table, crops)[nearer]
         nearest[part][nearer] = distance[nearer]
     return out
 
 
-def squared_distance(window: Window, read: Window) -> NDArray[np.float64]:
+def _squared_distance(window: Window, read: Window) -> NDArray[np.float64]:
     """(window.height, window.width) squared distance of the pixels of `window` from the centre of `read`."""
     rows = np.arange(window.row, window.row_end) - (read.row + (read.height - 1) / 2)
     cols = np.arange(window.col, window.col_end) - (read.col + (read.width - 1) / 2)

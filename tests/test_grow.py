@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -64,9 +65,9 @@ def windows(tiling: Tiling, pixel: tuple[int, int], rng: np.random.Generator) ->
     return [own, free]
 
 
-def random_cases(count: int) -> Iterator[tuple[OracleScene, Tiling, int, tuple[int, int], Window]]:
+def random_cases(count: int, first_seed: int = 1) -> Iterator[tuple[OracleScene, Tiling, int, tuple[int, int], Window]]:
     """Scenes in which objects can be told apart, and in each an object, a pixel on it and a window around the pixel."""
-    given, seed = 0, 0
+    given, seed = 0, first_seed - 1
     while given < count:
         rng = np.random.default_rng([11, seed := seed + 1])
         scene = random_scene(seed, height=110, width=130, objects=6)
@@ -83,7 +84,8 @@ def random_cases(count: int) -> Iterator[tuple[OracleScene, Tiling, int, tuple[i
 
 def test_random_objects_come_back_whole_from_any_point_and_window() -> None:
     rounds = []
-    for scene, tiling, number, pixel, window in random_cases(CASES):
+    # From 117: an object of which some window is asked about one part and shows another one in a core never asked.
+    for scene, tiling, number, pixel, window in chain(random_cases(4, 117), random_cases(CASES)):
         found = grow(seed_at(scene, number, pixel, window), window, tiling=tiling, decode=decoder(scene))
         assert np.array_equal(drawn(found, tiling), scene.masks[number]), (number, pixel, window, tiling)
         assert found.open_ends == 0
