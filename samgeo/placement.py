@@ -177,7 +177,8 @@ def _to_pixels(xy: Floats, row: NDArray[np.int64], layer: PromptLayer, way: tupl
         x, y = _reprojected(xy[:, 0], xy[:, 1], route)
     if grid.crs is not None and grid.crs.is_geographic:
         x = _unrolled(x, row, grid)
-    return np.stack(grid.to_pixel(x, y), axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too far for a float is refused, not warned of
+        return np.stack(grid.to_pixel(x, y), axis=1)
 
 
 def _reprojected(x: Floats, y: Floats, route: Route) -> tuple[Floats, Floats]:
