@@ -25,8 +25,8 @@ from samgeo.errors import OutputError, OutputExistsError
 
 APPENDED = {
     ".gpkg": ("-journal", "-wal", "-shm"),
-    ".tif": (".aux.xml", ".ovr", ".msk", ".json"),
-    ".tiff": (".aux.xml", ".ovr", ".msk", ".json"),
+    ".tif": (".aux.xml", ".ovr", ".msk"),
+    ".tiff": (".aux.xml", ".ovr", ".msk"),
     ".shp": (".xml", ".json"),
     ".geojson": (".json",),
     ".fgb": (".json",),

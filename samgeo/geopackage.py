@@ -49,7 +49,8 @@ def problems(path: Path, *, layer: str, written: Tally) -> list[str]:
             "rows": (one(f'SELECT count(*) FROM "{table}"'), written.features),  # noqa: S608 - quoted above
             "spatial index": (one(f'SELECT count(*) FROM "rtree_{table}_geom_rowid"'), written.features),  # noqa: S608
             "feature count": (
-                one("SELECT feature_count FROM gpkg_ogr_contents WHERE table_name = ?", layer) or 0,  # NULL: no features
+                one("SELECT feature_count FROM gpkg_ogr_contents WHERE table_name = ?", layer)
+                or 0,  # NULL: no features
                 written.features,
             ),
         }

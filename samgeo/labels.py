@@ -20,6 +20,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterioWindow
 
@@ -54,7 +55,8 @@ _COG = {
     "OVERVIEW_RESAMPLING": "NEAREST",
     "BIGTIFF": "IF_SAFER",
 }
-_LIBRARY_ERRORS = (OSError, RuntimeError, ValueError, RasterioError)
+# GDAL's own errors sometimes come as they are, under a name that rasterio keeps to itself.
+_LIBRARY_ERRORS = (OSError, RuntimeError, ValueError, RasterioError, CPLE_BaseError)
 
 
 class LabelWriter:

@@ -8,6 +8,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 
 from samgeo.errors import OutputError
 
@@ -36,6 +37,14 @@ def to_lonlat(geometries: Geometries, crs_wkt: str) -> Geometries:
     for index in np.flatnonzero(wide):
         moved[index] = _split(geometries[index], moved[index], None if crs.is_geographic else transformer)
     return np.asarray(shapely.orient_polygons(moved), dtype=object)
+
+
+def way_to_lonlat(crs: CRS) -> Transformer:
+    """To WGS 84 longitude, latitude. Raises `OutputError` for a CRS that is not on Earth."""
+    try:
+        return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    except ProjError as error:
+        raise OutputError(f"{crs.name}: no way to longitude and latitude. Fix: write .gpkg") from error
 
 
 def _transform(geometries: Any, transformer: Transformer) -> Any:

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from samgeo.assembly import add_stitched, finish, read_aoi
-from samgeo.columns import LABEL_RASTERS, ending_of
-from samgeo.commit import probe_writable
+from samgeo.columns import LABEL_RASTERS
 from samgeo.engines import process_pool, run_jobs
 from samgeo.errors import UsageError
 from samgeo.grid import Grid
@@ -38,6 +37,7 @@ from samgeo.result import Feature, Origin, Segmentation
 from samgeo.settings import Settings
 from samgeo.stitch import link
 from samgeo.tilejob import GrowJob, ModelAddress, TileJob, run_growth, run_tile
+from samgeo.vector import probe_output
 
 __all__ = ["Feature", "ModelAddress", "Progress", "Report", "Segmentation", "Settings", "journal_folder", "segment"]
 
@@ -88,8 +88,8 @@ def segment(
     with ExitStack() as stack:
         opened = stack.enter_context(_opened(raster, grid, settings))
         if target is not None:
-            ending_of(target)
-            probe_writable(target, inputs=[opened.name], overwrite=settings.overwrite)
+            wkt = opened.grid.crs_wkt
+            probe_output(target, crs_wkt=wkt, inputs=[opened.name], layer=settings.layer, overwrite=settings.overwrite)
         area = None if settings.aoi is None else read_aoi(settings.aoi, opened.grid)
         placed = None if prompts is None else _place(prompts, opened, settings)
         run_all, shared = _engine(workers, model)

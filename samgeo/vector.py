@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from itertools import chain, pairwise
 from pathlib import Path
@@ -24,10 +24,11 @@ import shapely
 from fiona._err import CPLE_BaseError
 from fiona.errors import FionaError
 from numpy.typing import NDArray
+from pyproj import CRS
 
 from samgeo import geopackage
 from samgeo.columns import FORMATS, Columns, ending_of
-from samgeo.commit import date_stamp, staged
+from samgeo.commit import date_stamp, probe_writable, staged
 from samgeo.errors import OutputError, SamgeoError, UsageError
 from samgeo.tally import Tally, Vertices
 
@@ -323,6 +324,29 @@ def _environment() -> AbstractContextManager[Any]:
     )
 
 
+def probe_output(
+    path: Path,
+    *,
+    crs_wkt: str | None,
+    inputs: Iterable[Path | str] = (),
+    layer: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Refuse before any work what would be refused after it; for a raster of ids too.
+
+    Raises `UsageError` for an ending, a layer name or a missing extra, `OutputExistsError` and `OutputError` as
+    `probe_writable` and `FeatureWriter` do.
+    """
+    if ending_of(path) in FORMATS:
+        _layer_name(path, layer)
+        _check_crs(path, crs_wkt)
+        if path.suffix.lower() == ".parquet":
+            import samgeo.geoparquet  # noqa: F401
+    probe_writable(path, inputs=inputs, overwrite=overwrite)
+    if path.suffix.lower() == ".gpkg":
+        geopackage.refuse_other_layers(path)
+
+
 def check_size(path: Path, *, features: int, vertices: int, columns: Mapping[str, str]) -> None:
     """Refuse before writing what cannot fit. vertices: of all features, closing ones too; estimates will do.
 
@@ -364,8 +388,13 @@ def _layer_name(path: Path, layer: str | None) -> str:
 
 
 def _check_crs(path: Path, crs_wkt: str | None) -> None:
-    if path.suffix.lower() == ".geojson" and crs_wkt is None:
+    if path.suffix.lower() != ".geojson":
+        return
+    if crs_wkt is None:
         raise OutputError(f"{path}: GeoJSON is in longitude and latitude, and there is no CRS. Fix: write .gpkg")
+    from samgeo.lonlat import way_to_lonlat
+
+    way_to_lonlat(CRS.from_wkt(crs_wkt))
 
 
 def _nested(geometries: Geometries) -> list[Any]:

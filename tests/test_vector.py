@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import sqlite3
@@ -25,7 +24,7 @@ from pyproj import CRS
 from samgeo.columns import Columns, ending_of, field_names
 from samgeo.errors import OutputError, OutputExistsError, UsageError
 from samgeo.tally import Tally
-from samgeo.vector import FeatureWriter, check_size
+from samgeo.vector import FeatureWriter, check_size, probe_output
 
 GDAL_ENDINGS = [".gpkg", ".shp", ".geojson", ".fgb"]
 ENDINGS = [*GDAL_ENDINGS, ".parquet"]
@@ -43,7 +42,7 @@ PAIR = shapely.MultiPolygon(
 
 
 def small(count: int, seed: int = 0) -> list[shapely.Polygon]:
-    corners = np.random.default_rng(seed).integers(0, 10_000, (count, 2)) + (500_000, 5_000_000)
+    corners = np.random.default_rng(seed).integers(0, 10_000, (count, 2)) + np.array([500_000, 5_000_000])
     return [shapely.box(x, y, x + 3, y + 2) for x, y in corners.tolist()]
 
 
@@ -191,6 +190,37 @@ class TestEveryFormat:
 
     def test_many_batches(self, tmp_path, ending):
         assert len(read(write(tmp_path / f"out{ending}", small(4500)))) == 4500
+
+
+def test_all_that_can_be_refused_before_any_work(tmp_path):
+    raster, other = tmp_path / "a.tif", tmp_path / "b.gpkg"
+    raster.touch()
+    other.touch()
+    local = 'ENGCRS["site",EDATUM["x"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
+    for name, options, error, message in [
+        ("a.kml", {}, UsageError, "ending"),
+        ("a.tif", {"overwrite": True}, OutputError, "is the input"),
+        ("b.gpkg", {}, OutputExistsError, "--overwrite"),
+        ("c.shp", {"layer": "roofs"}, UsageError, "--layer"),
+        ("c.geojson", {"crs_wkt": None}, OutputError, "no CRS"),
+        ("c.geojson", {"crs_wkt": local}, OutputError, "no way to longitude"),
+        ("no/c.gpkg", {}, OutputError, "mkdir"),
+    ]:
+        with pytest.raises(error, match=message):
+            probe_output(tmp_path / name, inputs=[raster], **{"crs_wkt": UTM} | options)
+    for name in ("c.gpkg", "c.tif", "c.parquet", "c.geojson", "c.shp"):
+        probe_output(tmp_path / name, crs_wkt=UTM, inputs=[raster])
+    assert names(tmp_path) == ["a.tif", "b.gpkg"]
+
+
+def test_parquet_without_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "samgeo.geoparquet", raising=False)
+    with pytest.raises(UsageError, match=r"samgeo\[parquet\]"):
+        probe_output(tmp_path / "out.parquet", crs_wkt=UTM)
+    with pytest.raises(UsageError, match=r"samgeo\[parquet\]"):
+        write(tmp_path / "out.parquet", [HOLED])
+    assert names(tmp_path) == []
 
 
 class TestGeoPackage:
@@ -476,6 +506,8 @@ def in_child(work) -> int:
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_short_disk(tmp_path, ending):
     """A file size limit stands for a full disk: 20 limits from nothing to the whole file."""
+    import resource
+
     old = write(tmp_path / f"out{ending}", small(5))
     before = digests(tmp_path)
     whole = tmp_path / "whole"

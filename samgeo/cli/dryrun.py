@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samgeo.commit import probe_writable
 from samgeo.raster import Raster
 from samgeo.tiling import Tiling
+from samgeo.vector import probe_output
 
 if TYPE_CHECKING:
     from samgeo.pipeline import ModelAddress
@@ -23,8 +23,10 @@ def describe(
     Raises what the run would raise before it starts.
     """
     with Raster(raster, bands=settings.bands, resolution_m=settings.resolution_m) as opened:
-        probe_writable(output, inputs=[opened.name], overwrite=settings.overwrite)
         grid = opened.grid
+        probe_output(
+            output, crs_wkt=grid.crs_wkt, inputs=[opened.name], layer=settings.layer, overwrite=settings.overwrite
+        )
         tile_px, overlap_px = settings.tile(model.load().tile_px)
         tiling = Tiling(height=grid.height, width=grid.width, tile_px=tile_px, overlap_px=overlap_px)
         stretch = opened.stretch
