@@ -44,7 +44,10 @@ class Sam(nn.Module):
 
     def encode(self, image: Tensor) -> Features:
         """Run the image encoder once for B images (B, 3, H, W)."""
-        stride16, stride8, stride4 = self.image_encoder(image)
+        return self.project(*self.image_encoder(image))
+
+    def project(self, stride16: Tensor, stride8: Tensor, stride4: Tensor) -> Features:
+        """What the image encoder returned, brought to the widths of the mask decoder, once for each image."""
         return Features(stride16, self.mask_decoder.conv_s1(stride8), self.mask_decoder.conv_s0(stride4))
 
     def decode(

@@ -24,7 +24,7 @@ from samgeo.model.sam import Features, Sam, with_corners
 from samgeo.train.crops import Crop, draw_crop
 from samgeo.train.interaction import STRIDE_PX, first_clicks, next_clicks, noisy_boxes
 from samgeo.train.labelled import LabelledImage
-from samgeo.train.losses import iou_loss, mask_iou, mask_loss
+from samgeo.train.losses import feature_loss, iou_loss, mask_iou, mask_loss
 
 LEFT_OUT = 0.3
 """How often a mask is left out at first, see `best_of_some`."""
@@ -194,10 +194,11 @@ def _step(
     generator = torch.Generator().manual_seed(seed)
     rounds = 1 + int(torch.multinomial(torch.tensor([0.25, 0.4, 0.25, 0.1]), 1, generator=generator))
     with torch.autocast(image.device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # faster in small windows
-        features = sam.encode(image.float() / 255).repeat(masks.shape[1])
-        objects = masks.flatten(0, 1)
+        encoded = sam.image_encoder(image.float() / 255)
+        features, objects = sam.project(*encoded).repeat(masks.shape[1]), masks.flatten(0, 1)
         report = interact(sam, features, objects, rounds=rounds, left_out=left_out, generator=generator)
-    report["loss"].backward()
+        report["features"] = feature_loss(encoded[-1], F.avg_pool2d(masks.float(), STRIDE_PX))
+    (report["loss"] + report["features"]).backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
     if torch.isfinite(norm):
         optimizer.step()
