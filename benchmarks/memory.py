@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 from scipy import ndimage
 
-from samgeo import tilejob
-from samgeo.pipeline import Progress, segment
+from samgeo.pipeline import tilejob
+from samgeo.pipeline.segment import Progress, segment
 from samgeo.pixels import Mask
 from samgeo.settings import Settings
 

@@ -1,6 +1,6 @@
 """Turn imagery into map features: Segment Anything over GeoTIFFs of any size.
 
-Users speak map coordinates, networks speak pixels of a window; `Grid` is the only bridge, and `pipeline.py` walks
+Users speak map coordinates, networks speak pixels of a window; `Grid` is the only bridge, and `pipeline` walks
 across it tile by tile.
 
 The names below are loaded when they are first used, so that `import samgeo` loads neither torch nor GDAL.
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from samgeo.evaluation import evaluate
     from samgeo.grid import Grid
     from samgeo.model.weights import load_model
-    from samgeo.pipeline import Segmentation, Settings, segment
+    from samgeo.pipeline.segment import Segmentation, Settings, segment
     from samgeo.pixels import Mask, PixelPrompts, Window
-    from samgeo.prompts import Prompts
-    from samgeo.raster import Raster
+    from samgeo.prompts.prompts import Prompts
+    from samgeo.raster.reader import Raster
     from samgeo.session import Session
     from samgeo.stretch import Stretch
 
@@ -52,18 +52,18 @@ _HOMES = {
     "Grid": "samgeo.grid",
     "Mask": "samgeo.pixels",
     "PixelPrompts": "samgeo.pixels",
-    "Prompts": "samgeo.prompts",
-    "Raster": "samgeo.raster",
+    "Prompts": "samgeo.prompts.prompts",
+    "Raster": "samgeo.raster.reader",
     "SamgeoError": "samgeo.errors",
     "SamgeoWarning": "samgeo.errors",
-    "Segmentation": "samgeo.pipeline",
+    "Segmentation": "samgeo.pipeline.segment",
     "Session": "samgeo.session",
-    "Settings": "samgeo.pipeline",
+    "Settings": "samgeo.pipeline.segment",
     "Stretch": "samgeo.stretch",
     "Window": "samgeo.pixels",
     "evaluate": "samgeo.evaluation",
     "load_model": "samgeo.model.weights",
-    "segment": "samgeo.pipeline",
+    "segment": "samgeo.pipeline.segment",
 }
 
 # Names that code written for the other distribution asks this package for.

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from samgeo.commit import staged
 from samgeo.errors import UsageError
-from samgeo.pipeline import Report, Settings, segment
+from samgeo.pipeline.segment import Report, Settings, segment
 from samgeo.train.scenes import make_scene
 
 CRS = "EPSG:32633"

@@ -22,17 +22,17 @@ from samgeo.embeddings import EmbeddingCache
 from samgeo.errors import PromptError, UsageError
 from samgeo.grid import Grid
 from samgeo.model.contract import Embedding, PromptableModel
+from samgeo.pipeline.placing import fine_window, margin_px
+from samgeo.pipeline.plan import as_address
+from samgeo.pipeline.prompting import ObjectPrompt, stack_prompts
+from samgeo.pipeline.result import Origin, Segmentation, outline
+from samgeo.pipeline.store import PolygonStore
+from samgeo.pipeline.tilejob import ModelAddress, clip, encode
 from samgeo.pixels import BACKGROUND, FOREGROUND, Mask, PixelPrompts, Window
-from samgeo.placing import fine_window, margin_px
-from samgeo.plan import as_address
 from samgeo.polygons import check_vertices, pixel_polygons
-from samgeo.polygonstore import PolygonStore
-from samgeo.prompting import ObjectPrompt, stack_prompts
-from samgeo.prompts import Prompts
-from samgeo.raster import Raster
-from samgeo.result import Origin, Segmentation, outline
+from samgeo.prompts.prompts import Prompts
+from samgeo.raster.reader import Raster
 from samgeo.settings import Settings
-from samgeo.tilejob import ModelAddress, clip, encode
 from samgeo.tiling import Tiling
 
 WINDOWS_AT_HAND = 4

@@ -17,11 +17,11 @@ import rasterio
 import shapely
 from click.testing import CliRunner
 
-from samgeo import tilejob
 from samgeo.cli import samgeo
 from samgeo.cli.progress import Bars, JsonLines
 from samgeo.errors import SamgeoError, SamgeoWarning
-from samgeo.pipeline import Progress
+from samgeo.pipeline import tilejob
+from samgeo.pipeline.segment import Progress
 from tests.oracle import OracleModel
 from tests.scenes import random_scene
 
@@ -262,7 +262,7 @@ def test_it_is_a_plugin_of_rio():
 
 SLOW_RUN = """
 import time
-import samgeo.tilejob
+import samgeo.pipeline.tilejob
 from samgeo.cli import main
 from tests.oracle import OracleModel
 from tests.scenes import random_scene
@@ -272,7 +272,7 @@ class Slow(OracleModel):
         time.sleep({pause})
         return super().encode(image)
 
-samgeo.tilejob._load = lambda address: Slow(random_scene({seed}, height={side}, width={side}, disjoint=True))
+samgeo.pipeline.tilejob._load = lambda address: Slow(random_scene({seed}, height={side}, width={side}, disjoint=True))
 main()
 """
 

@@ -10,9 +10,10 @@ import shapely
 from click.testing import CliRunner
 from PIL import Image
 
-from samgeo import demo, tilejob
+from samgeo import demo
 from samgeo.cli import samgeo
 from samgeo.errors import UsageError
+from samgeo.pipeline import tilejob
 from tests.oracle import OracleModel, OracleScene
 from tests.scenes import random_scene
 

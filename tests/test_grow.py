@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from samgeo.errors import ResourceLimitError
-from samgeo.grow import Decode, Grown, grow
 from samgeo.pixels import Mask, PixelPrompts, Window
+from samgeo.stitch.grow import Decode, Grown, grow
 from samgeo.tiling import Tiling
 from tests.oracle import Bool, NoisyOracle, OracleModel, OracleScene
 from tests.scenes import random_scene

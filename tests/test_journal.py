@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from samgeo.errors import OutputError, UsageError
-from samgeo.journal import Journal, read_part, write_part
+from samgeo.pipeline.journal import Journal, read_part, write_part
 
 PLAN = {"raster": {"sha256": "ab", "size": [3, 4]}, "settings": {"tile_px": 64}}
 
@@ -81,7 +81,8 @@ def test_without_resume_the_earlier_run_is_forgotten(folder):
 
 
 def test_two_processes_do_not_share_a_journal(folder):
-    code = "import sys; from pathlib import Path; from samgeo.journal import Journal; Journal(Path(sys.argv[1]), {})"
+    imports = "import sys; from pathlib import Path; from samgeo.pipeline.journal import Journal"
+    code = f"{imports}; Journal(Path(sys.argv[1]), {{}})"
     with Journal(folder, {}):
         second = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=False)
     assert f"process {os.getpid()} on" in second.stderr

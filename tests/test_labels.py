@@ -18,7 +18,7 @@ from pyproj import CRS
 
 from samgeo.errors import OutputError, OutputExistsError, UsageError
 from samgeo.grid import Grid
-from samgeo.labels import BLOCK_PX, LabelWriter
+from samgeo.output.labels import BLOCK_PX, LabelWriter
 from samgeo.pixels import Window
 
 NORTH_UP = Affine(0.1, 0, 500_000.3, 0, -0.1, 5_000_000.7)
@@ -173,7 +173,7 @@ def test_an_error_leaves_the_old_file(tmp_path, error):
 def test_a_block_that_reads_otherwise_is_noticed(tmp_path, monkeypatch):
     writer = LabelWriter(tmp_path / "out.tif", grid=grid())
     first, counter = windows(grid())[0], itertools.count()
-    monkeypatch.setattr("samgeo.labels._checksum", lambda labels: next(counter))
+    monkeypatch.setattr("samgeo.output.labels._checksum", lambda labels: next(counter))
     with pytest.raises(OutputError, match="1 of 6 blocks"), writer:
         writer.write(first, ids(grid())[first.slices()])
     assert names(tmp_path) == []

@@ -20,12 +20,12 @@ from affine import Affine
 from samgeo.engines import process_pool
 from samgeo.errors import OutputExistsError, PartialResultError, ResourceLimitError, UsageError
 from samgeo.grid import Grid, parse_crs
-from samgeo.grow import grow
-from samgeo.pipeline import Progress, journal_folder, segment
+from samgeo.pipeline.segment import Progress, journal_folder, segment
 from samgeo.pixels import Mask
 from samgeo.polygons import mask_to_polygon
-from samgeo.prompts import Prompts
+from samgeo.prompts.prompts import Prompts
 from samgeo.settings import Settings
+from samgeo.stitch.grow import grow
 from tests.oracle import OracleModel, OracleScene
 from tests.scenes import random_scene
 
@@ -49,7 +49,7 @@ def all_seen(monkeypatch):
     def pieces(_model, embedding, _settings, *, valid):
         return [Mask.from_array(piece & valid) for _, piece in embedding.pieces if (piece & valid).any()]
 
-    monkeypatch.setattr("samgeo.tilejob.generate_masks", pieces)
+    monkeypatch.setattr("samgeo.pipeline.tilejob.generate_masks", pieces)
 
 
 def expected(scene):
@@ -173,7 +173,7 @@ def test_every_prompt_is_accounted_for_and_brings_its_columns():
 
 
 def test_a_prompt_that_floods_the_raster_is_refused_and_the_others_are_not(monkeypatch):
-    monkeypatch.setattr("samgeo.tilejob.grow", partial(grow, max_windows=6))
+    monkeypatch.setattr("samgeo.pipeline.tilejob.grow", partial(grow, max_windows=6))
     scene = rectangles((200, 200), (5, 5, 15, 20), (30, 0, 200, 200))
     prompts = Prompts(points=inner_points(scene), crs="EPSG:32633")
     result = segment(scene.image, prompts, grid=grid_of(scene), model=OracleModel(scene), settings=tiled(33, 8))

@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samgeo.pipeline.placing import fine_window, lattice_window, margin_px
 from samgeo.pixels import Window
-from samgeo.placing import fine_window, lattice_window, margin_px
 from samgeo.tiling import Tiling
 
 TILING = Tiling(height=1000, width=1000, tile_px=256, overlap_px=32)

@@ -21,7 +21,7 @@ from pyproj import CRS, Transformer
 from samgeo.errors import PromptError, SamgeoWarning, UsageError
 from samgeo.grid import Grid, parse_crs
 from samgeo.pixels import Window
-from samgeo.prompts import Prompts, split_words
+from samgeo.prompts.prompts import Prompts, split_words
 
 GRID = Grid(width=200, height=100, transform=Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000), crs=parse_crs(32633))
 LOCAL = 'LOCAL_CS["site",UNIT["metre",1]]'

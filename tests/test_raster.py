@@ -21,13 +21,13 @@ from pyproj import CRS
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 
-from samgeo import dataset as dataset_module
-from samgeo import resample
 from samgeo.errors import RasterError, ResourceLimitError, SamgeoWarning, UnsafeInputError, UsageError
 from samgeo.grid import Grid
 from samgeo.pixels import Window
-from samgeo.raster import Raster
-from samgeo.resample import Axis, read_resampled
+from samgeo.raster import dataset as dataset_module
+from samgeo.raster import resample
+from samgeo.raster.reader import Raster
+from samgeo.raster.resample import Axis, read_resampled
 from samgeo.stretch import Stretch
 from tests.doubles import NORTH_UP, UTM_33N, address_raster
 

@@ -13,9 +13,9 @@ import pytest
 from scipy import ndimage
 
 from samgeo.errors import UsageError
-from samgeo.masktable import MaskTable, is_cut
 from samgeo.pixels import Mask, Window
-from samgeo.stitch import Stitched, link
+from samgeo.stitch.link import Stitched, link
+from samgeo.stitch.table import MaskTable, is_cut
 from samgeo.tiling import Tile, Tiling
 from tests.oracle import Bool, NoisyOracle, OracleModel, OracleScene
 from tests.scenes import random_scene

@@ -21,10 +21,10 @@ import pytest
 import shapely
 from pyproj import CRS
 
-from samgeo.columns import Columns, ending_of, field_names
 from samgeo.errors import OutputError, OutputExistsError, UsageError
-from samgeo.tally import Tally
-from samgeo.vector import FeatureWriter, check_size, probe_output
+from samgeo.output.columns import Columns, ending_of, field_names
+from samgeo.output.tally import Tally
+from samgeo.output.vector import FeatureWriter, check_size, probe_output
 
 GDAL_ENDINGS = [".gpkg", ".shp", ".geojson", ".fgb"]
 ENDINGS = [*GDAL_ENDINGS, ".parquet"]
@@ -215,7 +215,7 @@ def test_all_that_can_be_refused_before_any_work(tmp_path):
 
 def test_parquet_without_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.delitem(sys.modules, "samgeo.geoparquet", raising=False)
+    monkeypatch.delitem(sys.modules, "samgeo.output.geoparquet", raising=False)
     with pytest.raises(UsageError, match=r"samgeo\[parquet\]"):
         probe_output(tmp_path / "out.parquet", crs_wkt=UTM)
     with pytest.raises(UsageError, match=r"samgeo\[parquet\]"):
@@ -310,7 +310,7 @@ class TestShapefile:
             check_size(tmp_path / "out.shp", features=1000, vertices=200_000_000, columns={"id": "int"})
         with pytest.raises(OutputError, match=r"the \.dbf would have"):
             check_size(tmp_path / "out.shp", features=30_000_000, vertices=4, columns={"label": "str"})
-        monkeypatch.setattr("samgeo.vector.SHAPEFILE_BYTES", 100_000)
+        monkeypatch.setattr("samgeo.output.vector.SHAPEFILE_BYTES", 100_000)
         with pytest.raises(OutputError, match=r"a Shapefile ends at 2 GB"):
             write(tmp_path / "out.shp", small(2500))
         assert names(tmp_path) == []

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samgeo.raster import Raster
+from samgeo.output.vector import probe_output
+from samgeo.raster.reader import Raster
 from samgeo.tiling import Tiling
-from samgeo.vector import probe_output
 
 if TYPE_CHECKING:
-    from samgeo.pipeline import ModelAddress
-    from samgeo.prompts import Prompts
+    from samgeo.pipeline.segment import ModelAddress
+    from samgeo.prompts.prompts import Prompts
     from samgeo.settings import Settings
 
 

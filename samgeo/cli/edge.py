@@ -21,7 +21,7 @@ import click
 from samgeo.errors import ResourceLimitError, SamgeoError, SamgeoWarning
 
 INTERRUPTED, TERMINATED = 130, 143
-DEBUG, ARGUMENTS, JOURNAL = "samgeo.debug", "samgeo.arguments", "samgeo.journal"
+DEBUG, ARGUMENTS, JOURNAL = "samgeo.debug", "samgeo.arguments", "samgeo.pipeline.journal"
 """Keys of `click.Context.meta`: was --debug given; the arguments as typed; where a stopped run goes on from."""
 
 

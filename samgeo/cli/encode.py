@@ -30,8 +30,8 @@ def encode(raster: str, **options: Any) -> None:
     Encoding is the slow part. What is encoded lies in the cache (`samgeo doctor` says where), is used by `samgeo
     segment` with the same model, bands, resolution and tiles, and makes room by itself when the cache is full.
     """
-    from samgeo.encoding import encode_ahead
-    from samgeo.pipeline import ModelAddress, Settings
+    from samgeo.pipeline.encoding import encode_ahead
+    from samgeo.pipeline.segment import ModelAddress, Settings
 
     names = ("bands", "resolution_m", "tile_px", "overlap_px")
     with reporter(options["progress"]) as report:

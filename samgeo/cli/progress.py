@@ -13,7 +13,7 @@ import click
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from samgeo.pipeline import Progress
+    from samgeo.pipeline.segment import Progress
 
 Report = Callable[["Progress"], None]
 SECONDS_BETWEEN_LINES = 0.2

@@ -179,9 +179,9 @@ def segment(ctx: click.Context, /, raster: str, output: Path, **options: Any) ->
     RASTER is a file, URL or anything else that GDAL opens. OUTPUT is by its ending .gpkg .shp .geojson .fgb .parquet
     (features) or .tif (labels, int32, cloud-optimized).
     """
-    from samgeo.pipeline import ModelAddress, Settings, journal_folder
-    from samgeo.pipeline import segment as run
-    from samgeo.prompts import Prompts
+    from samgeo.pipeline.segment import ModelAddress, Settings, journal_folder
+    from samgeo.pipeline.segment import segment as run
+    from samgeo.prompts.prompts import Prompts
 
     settings = Settings(**{field.name: options[field.name] for field in fields(Settings) if field.name in options})
     model = ModelAddress(name=options["model"], device=options["device"], precision=options["precision"])

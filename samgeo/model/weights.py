@@ -34,7 +34,7 @@ def load_model(
     device: "auto", "cpu", "cuda", "cuda:1", "mps".
     precision: "auto" (16 bit where the device is made for it) or "exact".
 
-    Raises UnknownModelError, WeightsError (missing, damaged or of another architecture), ModelError (device, precision).
+    Raises UnknownModelError, WeightsError (missing, damaged, of another architecture), ModelError (device, precision).
     """
     chosen = _device(device)
     numerics = _precision(precision, chosen)

@@ -43,8 +43,8 @@ def iou_loss(predicted: Tensor, logits: Tensor, target: Tensor) -> Tensor:
 def feature_loss(features: Tensor, target: Tensor) -> Tensor:
     """How badly the features of an object's pixels tell it from what is around it; a mean over all objects.
 
-    Each pixel is compared with the object's mean feature by cosine (a prototype, Snell et al. 2017), in the object and a
-    ring of 32 px around it. Without it a network that starts from nothing draws blobs around clicks for thousands of
+    Each pixel is compared with the object's mean feature by cosine (a prototype, Snell et al. 2017), in the object and
+    a ring of 32 px around it. Without it a network that starts from nothing draws blobs around clicks for thousands of
     steps before it looks at the image.
 
     features: (B, C, h, w) of stride 4. target: (B, K, h, w) in 0..1, K objects of each image.

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
-from samgeo.masktable import Crops, MaskTable
 from samgeo.pixels import Window
+from samgeo.stitch.table import Crops, MaskTable
 
 SAME = 0.5
 """IoU from which two masks can be the same object. Above one half a mask has at most one such partner among disjoint

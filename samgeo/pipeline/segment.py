@@ -18,26 +18,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from samgeo.assembly import add_stitched, finish, read_aoi
-from samgeo.columns import LABEL_RASTERS
 from samgeo.engines import process_pool, run_jobs
 from samgeo.errors import UsageError
 from samgeo.grid import Grid
-from samgeo.journal import Journal
-from samgeo.masktable import MaskTable
 from samgeo.model.contract import PromptableModel
-from samgeo.parts import PartReader, read_table
-from samgeo.placedprompts import PlacedPrompts
-from samgeo.plan import Plan, describe, make_plan
-from samgeo.polygonstore import PolygonStore
-from samgeo.prompted import account, add_prompted, group_by_window, growth_jobs, prompt_jobs
-from samgeo.prompts import Prompts
-from samgeo.raster import Raster
-from samgeo.result import Feature, Origin, Segmentation
+from samgeo.output.columns import LABEL_RASTERS
+from samgeo.output.vector import probe_output
+from samgeo.pipeline.assembly import add_stitched, finish, read_aoi
+from samgeo.pipeline.journal import Journal
+from samgeo.pipeline.parts import PartReader, read_table
+from samgeo.pipeline.plan import Plan, describe, make_plan
+from samgeo.pipeline.prompted import account, add_prompted, group_by_window, growth_jobs, prompt_jobs
+from samgeo.pipeline.result import Feature, Origin, Segmentation
+from samgeo.pipeline.store import PolygonStore
+from samgeo.pipeline.tilejob import GrowJob, ModelAddress, TileJob, run_growth, run_tile
+from samgeo.prompts.placed import PlacedPrompts
+from samgeo.prompts.prompts import Prompts
+from samgeo.raster.reader import Raster
 from samgeo.settings import Settings
-from samgeo.stitch import link
-from samgeo.tilejob import GrowJob, ModelAddress, TileJob, run_growth, run_tile
-from samgeo.vector import probe_output
+from samgeo.stitch.link import link
+from samgeo.stitch.table import MaskTable
 
 __all__ = ["Feature", "ModelAddress", "Progress", "Report", "Segmentation", "Settings", "journal_folder", "segment"]
 

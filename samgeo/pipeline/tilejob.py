@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 
 from samgeo.embeddings import EmbeddingCache
 from samgeo.errors import ResourceLimitError
-from samgeo.grow import Decode, grow
-from samgeo.journal import write_part
-from samgeo.masktable import MaskTable, is_cut
 from samgeo.model.automatic import EverythingSettings, generate_masks
 from samgeo.model.contract import Embedding, PromptableModel
-from samgeo.parts import pack_masks, read_masks
+from samgeo.pipeline.journal import write_part
+from samgeo.pipeline.parts import pack_masks, read_masks
+from samgeo.pipeline.prompting import NO_MASK, ObjectPrompt, segment_objects
 from samgeo.pixels import Mask, PixelPrompts, Window
-from samgeo.prompting import NO_MASK, ObjectPrompt, segment_objects
-from samgeo.raster import Raster, RasterSource
+from samgeo.raster.reader import Raster, RasterSource
 from samgeo.settings import Granularity
+from samgeo.stitch.grow import Decode, grow
+from samgeo.stitch.table import MaskTable, is_cut
 from samgeo.tiling import Tile, Tiling
 
 EMBEDDINGS_AT_HAND = 9

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samgeo.assembly import add_object
-from samgeo.journal import Journal
-from samgeo.masktable import is_cut
-from samgeo.parts import read_masks, require_part
+from samgeo.pipeline.assembly import add_object
+from samgeo.pipeline.journal import Journal
+from samgeo.pipeline.parts import read_masks, require_part
+from samgeo.pipeline.placing import lattice_window
+from samgeo.pipeline.prompting import ObjectPrompt
+from samgeo.pipeline.store import PolygonStore
+from samgeo.pipeline.tilejob import GrowJob, Run, TileJob
 from samgeo.pixels import Mask, Window
-from samgeo.placedprompts import PlacedPrompts
-from samgeo.placing import lattice_window
-from samgeo.polygonstore import PolygonStore
-from samgeo.prompting import ObjectPrompt
+from samgeo.prompts.placed import PlacedPrompts
 from samgeo.settings import Settings
-from samgeo.tilejob import GrowJob, Run, TileJob
+from samgeo.stitch.table import is_cut
 from samgeo.tiling import Tiling
 
 NOTHING_THERE = "the model found no object here"

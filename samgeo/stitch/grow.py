@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from samgeo.errors import ResourceLimitError
-from samgeo.overlap import CROSS, SAME
 from samgeo.pixels import FOREGROUND, Mask, PixelPrompts, Window
+from samgeo.stitch.overlap import CROSS, SAME
 from samgeo.tiling import Tile, Tiling
 
 Decode = Callable[[Window, PixelPrompts], Sequence[Sequence[Mask]]]

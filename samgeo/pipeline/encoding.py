@@ -10,12 +10,12 @@ from pathlib import Path
 
 from samgeo.embeddings import default_folder
 from samgeo.engines import process_pool, run_jobs
-from samgeo.pipeline import ModelAddress, Progress, Report
+from samgeo.pipeline.plan import as_address
+from samgeo.pipeline.segment import ModelAddress, Progress, Report
+from samgeo.pipeline.tilejob import encode, open_cache
 from samgeo.pixels import Window
-from samgeo.plan import as_address
-from samgeo.raster import Raster, RasterSource
+from samgeo.raster.reader import Raster, RasterSource
 from samgeo.settings import Settings
-from samgeo.tilejob import encode, open_cache
 from samgeo.tiling import Tiling
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from samgeo.errors import PromptError
 from samgeo.pixels import BACKGROUND, FOREGROUND
-from samgeo.placement import OK, Placed
-from samgeo.promptlayer import PromptLayer
+from samgeo.prompts.layer import PromptLayer
+from samgeo.prompts.placement import OK, Placed
 
 Integers = NDArray[np.int64]
 Bools = NDArray[np.bool_]

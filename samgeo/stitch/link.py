@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from samgeo.masktable import Crops, MaskTable
-from samgeo.overlap import PAIR, SAME, compare, strip
 from samgeo.pixels import Mask, Window
+from samgeo.stitch.overlap import PAIR, SAME, compare, strip
+from samgeo.stitch.table import Crops, MaskTable
 from samgeo.tiling import Tile, Tiling
 
 Members = Mapping[int, NDArray[np.int64]]

@@ -21,12 +21,12 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from samgeo.arrays import ArrayPixels
-from samgeo.dataset import DatasetPixels
 from samgeo.errors import RasterError, UsageError
 from samgeo.grid import Grid, parse_crs
 from samgeo.pixels import Window
-from samgeo.resample import Axis, read_resampled
+from samgeo.raster.arrays import ArrayPixels
+from samgeo.raster.dataset import DatasetPixels
+from samgeo.raster.resample import Axis, read_resampled
 from samgeo.stretch import Stretch, sample_windows
 
 Resampling = Literal["auto", "nearest"]

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samgeo.dataset import finite, valid_pixels
 from samgeo.errors import RasterError, UsageError
 from samgeo.grid import Grid, horizontal_crs, parse_crs
 from samgeo.pixels import Window
+from samgeo.raster.dataset import finite, valid_pixels
 
 
 class ArrayPixels:

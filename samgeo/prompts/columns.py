@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samgeo.promptlayer import PromptLayer
+from samgeo.prompts.layer import PromptLayer
 
 TAKEN = frozenset(
     {

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from samgeo.errors import OutputExistsError
-from samgeo.tally import Tally
+from samgeo.output.tally import Tally
 
 
 def refuse_other_layers(path: Path) -> None:

@@ -20,7 +20,7 @@ from pyproj.transformer import AreaOfInterest, Transformer, TransformerGroup
 
 from samgeo.errors import PromptError
 from samgeo.grid import Grid, has_ground_units, to_geodetic
-from samgeo.promptlayer import PromptLayer
+from samgeo.prompts.layer import PromptLayer
 
 Floats = NDArray[np.float64]
 

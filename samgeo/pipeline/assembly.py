@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from samgeo.errors import PromptError, UsageError
 from samgeo.grid import Grid
-from samgeo.masktable import Crops
-from samgeo.painting import without_overlaps
+from samgeo.pipeline.painting import without_overlaps
+from samgeo.pipeline.store import PolygonStore
 from samgeo.pixels import Mask
 from samgeo.polygons import area_m2, assemble, check_vertices, pixel_polygons, to_map
-from samgeo.polygonstore import PolygonStore
-from samgeo.prompts import Prompts
+from samgeo.prompts.prompts import Prompts
 from samgeo.settings import Settings
-from samgeo.stitch import Stitched
+from samgeo.stitch.link import Stitched
+from samgeo.stitch.table import Crops
 
 
 def add_object(store: PolygonStore, pieces: Iterable[Mask], *, name: str, max_vertices: int, **row: float) -> None:

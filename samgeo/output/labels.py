@@ -24,10 +24,10 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterioWindow
 
-from samgeo.columns import LABEL_RASTERS
 from samgeo.commit import staged
 from samgeo.errors import OutputError, SamgeoError, UsageError
 from samgeo.grid import Grid
+from samgeo.output.columns import LABEL_RASTERS
 from samgeo.pixels import Window
 
 BLOCK_PX = 512

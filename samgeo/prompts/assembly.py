@@ -11,8 +11,11 @@ from pyproj import CRS
 
 from samgeo.grid import Grid
 from samgeo.pixels import FOREGROUND
-from samgeo.placedprompts import PlacedPrompts, Refusals
-from samgeo.placement import (
+from samgeo.prompts.columns import gather_values
+from samgeo.prompts.layer import PromptLayer
+from samgeo.prompts.objects import BAD_LABEL, CONTRADICTION, NO_OBJECT, ORPHAN, SECOND, Rows
+from samgeo.prompts.placed import PlacedPrompts, Refusals
+from samgeo.prompts.placement import (
     EMPTY,
     NO_AREA,
     NO_DOMAIN,
@@ -24,9 +27,6 @@ from samgeo.placement import (
     Placed,
     Route,
 )
-from samgeo.promptcolumns import gather_values
-from samgeo.promptlayer import PromptLayer
-from samgeo.promptobjects import BAD_LABEL, CONTRADICTION, NO_OBJECT, ORPHAN, SECOND, Rows
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

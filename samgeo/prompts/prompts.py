@@ -21,10 +21,8 @@ import numpy as np
 
 from samgeo.errors import PromptError, UsageError
 from samgeo.grid import Grid
-from samgeo.placedprompts import PlacedPrompts
-from samgeo.placement import OK, Placed, Route, find_route, place
-from samgeo.promptassembly import assemble, list_refusals, make_report
-from samgeo.promptchecks import (
+from samgeo.prompts.assembly import assemble, list_refusals, make_report
+from samgeo.prompts.checks import (
     Valid,
     check_extent,
     check_swapped,
@@ -33,9 +31,11 @@ from samgeo.promptchecks import (
     refuse_nodata,
     warn_of_datum,
 )
-from samgeo.promptcolumns import new_names
-from samgeo.promptlayer import Kind, PromptLayer, read_layer
-from samgeo.promptobjects import gather
+from samgeo.prompts.columns import new_names
+from samgeo.prompts.layer import Kind, PromptLayer, read_layer
+from samgeo.prompts.objects import gather
+from samgeo.prompts.placed import PlacedPrompts
+from samgeo.prompts.placement import OK, Placed, Route, find_route, place
 
 MAX_TEXT = 1000
 """Characters of all words together."""

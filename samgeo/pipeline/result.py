@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import shapely
 
-from samgeo.columns import LABEL_RASTERS, ending_of
 from samgeo.grid import Grid
-from samgeo.labels import LabelWriter
-from samgeo.painting import BLOCK_PX, blocks, paint
+from samgeo.output.columns import LABEL_RASTERS, ending_of
+from samgeo.output.labels import LabelWriter
+from samgeo.output.vector import FeatureWriter
+from samgeo.pipeline.painting import BLOCK_PX, blocks, paint
+from samgeo.pipeline.store import PolygonStore
 from samgeo.polygons import measure, simplify, smooth, square, to_map
-from samgeo.polygonstore import PolygonStore
 from samgeo.settings import Settings
-from samgeo.vector import FeatureWriter
 
 if TYPE_CHECKING:
     import geopandas
 
-    from samgeo.placedprompts import PlacedPrompts
+    from samgeo.prompts.placed import PlacedPrompts
 
 COLUMNS = {
     "id": "int64",

@@ -26,11 +26,11 @@ from fiona.errors import FionaError
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from samgeo import geopackage
-from samgeo.columns import FORMATS, Columns, ending_of
 from samgeo.commit import date_stamp, probe_writable, staged
 from samgeo.errors import OutputError, SamgeoError, UsageError
-from samgeo.tally import Tally, Vertices
+from samgeo.output import geopackage
+from samgeo.output.columns import FORMATS, Columns, ending_of
+from samgeo.output.tally import Tally, Vertices
 
 BATCH_FEATURES, BATCH_VERTICES = 2_000, 500_000
 """So many features or vertices wait in memory before they are written."""
@@ -194,7 +194,7 @@ class FeatureWriter:
 
     def _open(self) -> Sink:
         if self.columns.ending == ".parquet":
-            from samgeo.geoparquet import ParquetSink
+            from samgeo.output.geoparquet import ParquetSink
 
             return ParquetSink(self._temporary, crs_wkt=self._crs_wkt, columns=self.columns, metadata=self._notes())
         notes = self._notes() if self.columns.ending == ".gpkg" else {}
@@ -234,7 +234,7 @@ class FeatureWriter:
         return np.asarray(flat, dtype=object)
 
     def _to_lonlat(self, geometries: Geometries) -> Geometries:
-        from samgeo.lonlat import to_lonlat
+        from samgeo.output.lonlat import to_lonlat
 
         assert self._crs_wkt is not None
         return to_lonlat(geometries, self._crs_wkt)
@@ -341,7 +341,7 @@ def probe_output(
         _layer_name(path, layer)
         _check_crs(path, crs_wkt)
         if path.suffix.lower() == ".parquet":
-            import samgeo.geoparquet  # noqa: F401
+            import samgeo.output.geoparquet  # noqa: F401
     probe_writable(path, inputs=inputs, overwrite=overwrite)
     if path.suffix.lower() == ".gpkg":
         geopackage.refuse_other_layers(path)
@@ -392,7 +392,7 @@ def _check_crs(path: Path, crs_wkt: str | None) -> None:
         return
     if crs_wkt is None:
         raise OutputError(f"{path}: GeoJSON is in longitude and latitude, and there is no CRS. Fix: write .gpkg")
-    from samgeo.lonlat import way_to_lonlat
+    from samgeo.output.lonlat import way_to_lonlat
 
     way_to_lonlat(CRS.from_wkt(crs_wkt))
 

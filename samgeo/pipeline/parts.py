@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samgeo.errors import OutputError
-from samgeo.journal import read_part
-from samgeo.masktable import MaskTable
+from samgeo.pipeline.journal import read_part
 from samgeo.pixels import Mask, Window
+from samgeo.stitch.table import MaskTable
 
 Arrays = dict[str, NDArray[Any]]
 AT_HAND_BYTES = 256 * 2**20

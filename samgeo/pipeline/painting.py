@@ -15,9 +15,9 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import rasterize, shapes
 
+from samgeo.pipeline.store import PolygonStore
 from samgeo.pixels import Window
 from samgeo.polygons import assemble
-from samgeo.polygonstore import PolygonStore
 
 BLOCK_PX = 1024
 """Side of the blocks that are painted at once."""

@@ -14,11 +14,11 @@ from samgeo.errors import UsageError
 from samgeo.grid import Grid
 from samgeo.model.automatic import EverythingSettings
 from samgeo.model.contract import PromptableModel
-from samgeo.placedprompts import PlacedPrompts
-from samgeo.raster import Raster
+from samgeo.pipeline.tilejob import ModelAddress, Run, TileJob
+from samgeo.prompts.placed import PlacedPrompts
+from samgeo.raster.reader import Raster
 from samgeo.settings import Settings
 from samgeo.stretch import sample_windows
-from samgeo.tilejob import ModelAddress, Run, TileJob
 from samgeo.tiling import Tile, Tiling
 
 FORMAT = 1

@@ -10,9 +10,9 @@ from typing import Any
 import shapely
 from pyproj import CRS
 
-from samgeo.columns import Columns
 from samgeo.errors import OutputError, UsageError
-from samgeo.tally import Vertices
+from samgeo.output.columns import Columns
+from samgeo.output.tally import Vertices
 
 try:
     import pyarrow as pa

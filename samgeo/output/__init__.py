@@ -1,0 +1,1 @@
+"""Features and labels out: streamed, verified, then under their final name."""

@@ -1,0 +1,1 @@
+"""Prompts in map coordinates, every one accounted for."""

@@ -1,0 +1,1 @@
+"""Imagery in: open it, place it, read windows of the working grid."""
