@@ -32,7 +32,6 @@ EXTRAS = {
     "parquet": ("pyarrow",),
     "dask": ("dask", "distributed"),
     "onnx": ("onnx", "onnxruntime"),
-    "regularize": ("buildingregulariser",),
     "text": ("ftfy", "regex"),
 }
 REFERENCES = (
