@@ -41,10 +41,10 @@ class Settings:
     """Round the pixel steps off."""
     max_vertices: int = 5_000_000
     """Refuse to build a feature with more vertices."""
-    points_per_side: int = 32
-    """Without prompts: the model is asked at so many points along each side of a window."""
-    points_per_batch: int = 64
-    """How many prompts are decoded at once."""
+    points_per_side: int | None = None
+    """Without prompts: the model is asked at so many points along each side of a window; None: what suits it."""
+    points_per_batch: int | None = None
+    """How many prompts are decoded at once; None: what suits the model."""
     pred_iou_thresh: float | None = None
     """Without prompts: drop masks with a lower score; None: what suits the model."""
     stability_score_thresh: float | None = None
@@ -93,8 +93,9 @@ class Settings:
             if not (math.isfinite(value) and value >= 0):
                 raise UsageError(f"{option_of(name)} {value}: expected a number of at least 0")
         for name in ("points_per_side", "points_per_batch", "max_vertices"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{option_of(name)} {getattr(self, name)}: expected at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{option_of(name)} {value}: expected at least 1")
         for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from samgeo.errors import PromptError, UsageError
+from samgeo.model.automatic import EverythingSettings
 from samgeo.model.contract import Embedding
 from samgeo.pixels import BACKGROUND, FOREGROUND, Mask, PixelPrompts
 
@@ -132,6 +133,7 @@ class OracleModel:
     """
 
     precision = "exact"
+    everything = EverythingSettings()
 
     def __init__(self, scene: OracleScene, *, tile_px: int = 64, name: str = "oracle") -> None:
         self._objects_of = scene.objects_of

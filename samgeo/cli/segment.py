@@ -64,9 +64,7 @@ everything_options = together(
         "--points-per-side",
         type=int,
         metavar="N",
-        default=32,
-        show_default=True,
-        help="Clicks along each side of a window.",
+        help="Clicks along each side of a window (default: what suits the model).",
     ),
     headed(
         "Everything",

@@ -27,7 +27,7 @@ RANKS = {"whole": -1, "part": 1, "subpart": 0}
 
 @dataclass(frozen=True, kw_only=True)
 class EverythingSettings:
-    """How to look for everything; the defaults are SAM's for ViT-B, L and H. Smaller models want lower thresholds."""
+    """How to look for everything; the defaults are SAM's for ViT-B, L and H. Other models say their own."""
 
     points_per_side: int = 32
     """The model is asked at so many points along each side of the window."""

@@ -7,12 +7,15 @@ with NumPy alone; `tests/contract_suite.py` holds both to it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, overload, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samgeo.pixels import Mask, PixelPrompts
+
+if TYPE_CHECKING:
+    from samgeo.model.automatic import EverythingSettings
 
 
 @runtime_checkable
@@ -74,6 +77,11 @@ class PromptableModel(Protocol):
     @property
     def tile_px(self) -> int:
         """Side of the read window that the model was made for."""
+        ...
+
+    @property
+    def everything(self) -> EverythingSettings:
+        """How to ask this model for everything in a window, where the user does not say otherwise."""
         ...
 
     @overload

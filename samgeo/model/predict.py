@@ -19,6 +19,7 @@ from torch import Tensor
 
 from samgeo.errors import ModelError, PromptError
 from samgeo.model.sam import Features, Sam, with_corners
+from samgeo.model.spec import ModelSpec
 from samgeo.pixels import Mask, PixelPrompts, Window
 
 STRIDE_PX = 4
@@ -46,14 +47,17 @@ class ImageEmbedding:
 class Model:
     """A network with its name, device and precision; fulfils `contract.PromptableModel`."""
 
-    def __init__(self, sam: Sam, *, name: str, sha256: str, device: torch.device, precision: str, tile_px: int) -> None:
+    def __init__(
+        self, sam: Sam, *, name: str, sha256: str, device: torch.device, precision: str, spec: ModelSpec
+    ) -> None:
         """precision: "exact", or the 16-bit type of autocast: "bf16", "fp16"; "fp32" where the device has neither."""
         self.sam = sam.to(device).eval().requires_grad_(requires_grad=False)
         self.name = name
         self.sha256 = sha256
         self.device = device
         self.precision = precision
-        self.tile_px = tile_px
+        self.tile_px = spec.tile_px
+        self.everything = spec.everything
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, device={str(self.device)!r}, precision={self.precision!r})"

@@ -6,6 +6,7 @@ import difflib
 from dataclasses import dataclass
 
 from samgeo.errors import UnknownModelError
+from samgeo.model.automatic import EverythingSettings
 
 DEFAULT_MODEL = "samgeo-nano"
 """What runs when no model is named: its weights are in the package."""
@@ -25,6 +26,8 @@ class ModelSpec:
     """Number of parameters."""
     tile_px: int
     """Side of the read window that suits it."""
+    everything: EverythingSettings
+    """How to ask it for everything in a window."""
     licence: str
     """Of the weights."""
     good_for: str
@@ -40,6 +43,7 @@ MODELS = {
             file="nano/samgeo-nano.safetensors",
             parameters=13_026_644,
             tile_px=512,
+            everything=EverythingSettings(points_per_side=16, pred_iou_thresh=0.6, stability_score_thresh=0.8),
             licence="Apache-2.0",
             good_for="overhead imagery from 5 cm to 10 m on any machine; in the box, nothing to download",
         ),

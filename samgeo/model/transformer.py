@@ -31,7 +31,8 @@ class Attention(nn.Module):
         return projected
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (N, heads, T, D)
+        heads: Tensor = x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (N, heads, T, D)
+        return heads
 
 
 class MLPBlock(nn.Module):

@@ -62,7 +62,7 @@ def _load(path: Path, spec: ModelSpec | None, device: torch.device, precision: s
         sha256=_sha256(path, path.stat().st_mtime_ns),
         device=device,
         precision=precision,
-        tile_px=spec.tile_px,
+        spec=spec,
     )
 
 

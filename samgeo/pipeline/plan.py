@@ -140,8 +140,7 @@ def _cache_folder(settings: Settings) -> Path | None:
 
 
 def _everything(settings: Settings, model: PromptableModel) -> EverythingSettings:
-    """What was set, over what suits the model (its attribute `everything`, if it has one), over SAM's defaults."""
-    suits: EverythingSettings = getattr(model, "everything", EverythingSettings())
+    """What was set, over what suits the model."""
     given: dict[str, Any] = {
         "points_per_side": settings.points_per_side,
         "points_per_batch": settings.points_per_batch,
@@ -150,4 +149,4 @@ def _everything(settings: Settings, model: PromptableModel) -> EverythingSetting
         "box_nms_thresh": settings.box_nms_thresh,
         "granularity": settings.granularity or "all",
     }
-    return replace(suits, **{name: value for name, value in given.items() if value is not None})
+    return replace(model.everything, **{name: value for name, value in given.items() if value is not None})

@@ -198,7 +198,7 @@ def _step(
         features, objects = sam.project(*encoded).repeat(masks.shape[1]), masks.flatten(0, 1)
         report = interact(sam, features, objects, rounds=rounds, left_out=left_out, generator=generator)
         report["features"] = feature_loss(encoded[-1], F.avg_pool2d(masks.float(), STRIDE_PX))
-    (report["loss"] + report["features"]).backward()  # type: ignore[no-untyped-call]
+    (report["loss"] + report["features"]).backward()
     norm = torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
     if torch.isfinite(norm):
         optimizer.step()

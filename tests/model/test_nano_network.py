@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 from samgeo.errors import ModelError
 from samgeo.model.predict import Model, full_size
 from samgeo.model.sam import build_nano, with_corners
+from samgeo.model.spec import MODELS
 from samgeo.pixels import PixelPrompts
 from tests.contract_suite import ContractSuite
 
@@ -21,7 +22,9 @@ def model() -> Model:
     sam = build_nano()
     for parameter in sam.parameters():  # zeros that training would leave hide errors
         parameter.data += 0.02 * torch.randn(parameter.shape)
-    return Model(sam, name="random", sha256="0" * 64, device=torch.device("cpu"), precision="exact", tile_px=512)
+    return Model(
+        sam, name="random", sha256="0" * 64, device=torch.device("cpu"), precision="exact", spec=MODELS["samgeo-nano"]
+    )
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import torch
 
 from samgeo.model.predict import Model
 from samgeo.model.sam import build_nano
+from samgeo.model.spec import MODELS
 from samgeo.pixels import PixelPrompts
 
 
@@ -15,7 +16,9 @@ def test_every_precision_decodes_what_it_stored(precision):
     prompts = PixelPrompts(boxes=np.array([[8, 10, 50, 40]], dtype=np.float32))
     found = {}
     for name in ("exact", precision):
-        model = Model(sam, name="random", sha256="0" * 64, device=torch.device("cpu"), precision=name, tile_px=512)
+        model = Model(
+            sam, name="random", sha256="0" * 64, device=torch.device("cpu"), precision=name, spec=MODELS["samgeo-nano"]
+        )
         embedding = model.encode(image)
         first = model.decode(embedding, prompts)
         found[name] = model.decode(embedding, PixelPrompts(boxes=prompts.boxes, masks=first.logits[:, 0]))
