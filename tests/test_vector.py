@@ -116,6 +116,16 @@ class TestEveryFormat:
             time.sleep(0.01)
         assert digests(tmp_path / "a") == digests(tmp_path / "b")
 
+    def test_the_same_bytes_whatever_the_user_has_set(self, tmp_path, ending, monkeypatch):
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            write(tmp_path / name / f"out{ending}", small(20))
+            monkeypatch.setenv("OGR_CURRENT_DATE", "2020-01-01T00:00:00Z")
+            monkeypatch.setenv("OGR_SQLITE_JOURNAL", "WAL")
+            monkeypatch.setenv("SHAPE_ENCODING", "LATIN1")
+            monkeypatch.setenv("TZ", "Asia/Tokyo")
+        assert digests(tmp_path / "a") == digests(tmp_path / "b")
+
     def test_existing_output(self, tmp_path, ending):
         path = write(tmp_path / f"out{ending}", small(3))
         before = digests(tmp_path)

@@ -321,6 +321,7 @@ def _environment() -> AbstractContextManager[Any]:
         OGR_SQLITE_JOURNAL="DELETE",
         OGR_SQLITE_SYNCHRONOUS="OFF",
         OGR_GPKG_ALLOW_THREADED_RTREE="NO",
+        SHAPE_ENCODING="UTF-8",
     )
 
 
