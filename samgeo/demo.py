@@ -22,8 +22,8 @@ CRS = "EPSG:32633"
 ORIGIN = (500_000.0, 5_538_000.0)
 """Map coordinates of the scene's upper left corner; the place is real, the scene is not."""
 GSD_M = 0.2
-POINTS_PER_SIDE = 16
-"""Half of what `segment` does, for a quarter of the time; objects smaller than 32 px may be missed."""
+RESOLUTION_M = 0.4
+"""What the model sees: half the scene's pixels each way are enough for houses, in a quarter of the time."""
 PICTURE_PX = 1600
 COLOURS = ((255, 214, 10), (0, 200, 255), (255, 85, 85), (120, 255, 120), (255, 130, 230), (255, 160, 60))
 """Outlines and tints that stand out from roofs, fields and water."""
@@ -58,7 +58,7 @@ def run_demo(folder: Path, *, size_px: int = 4096, seed: int = 6, progress: Repo
     image = make_scene(seed, height_px=size_px, width_px=size_px, gsd_m=GSD_M).image
     write_scene(raster, image)
     start = time.perf_counter()
-    settings = Settings(min_area_m2=2.0, points_per_side=POINTS_PER_SIDE, overwrite=True)
+    settings = Settings(resolution_m=RESOLUTION_M, min_area_m2=4.0, overwrite=True)
     with segment(raster, output=vector, settings=settings, progress=progress) as result:
         seconds = time.perf_counter() - start
         geometries = [feature.geometry for feature in result]

@@ -64,7 +64,8 @@ everything_options = together(
         "--points-per-side",
         type=int,
         metavar="N",
-        help="Clicks along each side of a window (default: what suits the model).",
+        show_default="the model's",
+        help="Clicks along each side of a window.",
     ),
     headed(
         "Everything",
