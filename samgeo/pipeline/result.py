@@ -14,7 +14,7 @@ import shapely
 from samgeo.grid import Grid
 from samgeo.output.columns import LABEL_RASTERS, ending_of
 from samgeo.output.labels import LabelWriter
-from samgeo.output.vector import FeatureWriter
+from samgeo.output.vector import FeatureWriter, check_size
 from samgeo.pipeline.painting import BLOCK_PX, blocks, paint
 from samgeo.pipeline.store import PolygonStore
 from samgeo.polygons import measure, simplify, smooth, square, to_map
@@ -173,6 +173,7 @@ class Segmentation:
         if ending_of(target) in LABEL_RASTERS:
             self._write_labels(target, overwrite=overwrite)
         else:
+            self._check_size(target)
             with FeatureWriter(
                 target,
                 crs_wkt=self.grid.crs_wkt,
@@ -185,6 +186,12 @@ class Segmentation:
                     writer.write(feature.geometry, feature.attributes)
         self.path = target
         return target
+
+    def _check_size(self, target: Path) -> None:
+        """Refuse what cannot fit before it is written; how short simplified outlines will be is not known yet."""
+        if not self._settings.simplify_m and not self._settings.square:
+            vertices = int(self._store.table["size"].sum()) // 16  # two doubles each
+            check_size(target, features=len(self), vertices=vertices, columns=self.columns)
 
     def close(self) -> None:
         """Free the disk space; the features are gone, a file that was written stays."""
