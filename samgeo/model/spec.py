@@ -43,7 +43,7 @@ MODELS = {
             file="nano/samgeo-nano.safetensors",
             parameters=13_026_644,
             tile_px=512,
-            everything=EverythingSettings(points_per_side=16, pred_iou_thresh=0.6, stability_score_thresh=0.8),
+            everything=EverythingSettings(points_per_side=16, pred_iou_thresh=0.25, stability_score_thresh=0.5),
             licence="Apache-2.0",
             good_for="overhead imagery from 5 cm to 10 m on any machine; in the box, nothing to download",
         ),

@@ -70,12 +70,16 @@ def run(windows: Path, scenes: Path, folder: Path, settings: TrainSettings) -> N
     train(sam, Batches(training_groups(windows, scenes), WEIGHTS, settings), settings, folder)
 
 
-def export(folder: Path, out: Path) -> None:
-    """The averaged weights of the last checkpoint as a safetensors file of 16-bit numbers."""
+def export(folder: Path, out: Path, *, last: bool = False) -> None:
+    """The averaged weights of the last checkpoint as a safetensors file of 16-bit numbers.
+
+    last: the last weights instead, which are better after a run too short for the average to forget its start.
+    """
     state = torch.load(folder / "checkpoint.pt", weights_only=True, map_location="cpu")
     prefix = "module."
     average = {k.removeprefix(prefix): v for k, v in state["average"].items() if k.startswith(prefix)}
-    tensors = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in average.items()}
+    chosen = state["model"] if last else average
+    tensors = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in chosen.items()}
     metadata = {"architecture": "nano", "name": "samgeo-nano", "steps": str(state["step"])}
     with staged(out) as temporary:
         save_file(tensors, temporary, metadata)
@@ -98,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     exporting = steps.add_parser("export", help="write the weights file")
     exporting.add_argument("--run", type=Path, default=Path(".train/nano"))
     exporting.add_argument("--out", type=Path, required=True)
+    exporting.add_argument("--last", action="store_true", help="the last weights instead of their average")
     options = parser.parse_args(arguments)
     try:
         if options.step == "scenes":
@@ -106,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             settings = TrainSettings(steps=options.steps, decay_steps=options.decay_steps, seed=options.seed)
             run(options.windows, options.scenes, options.run, settings)
         else:
-            export(options.run, options.out)
+            export(options.run, options.out, last=options.last)
     except SamgeoError as error:
         sys.stderr.write(f"Error: {error}\n")
         return error.exit_code
