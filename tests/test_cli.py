@@ -137,6 +137,21 @@ def test_an_output_that_is_there_stays_without_overwrite(scene):
 
 
 @pytest.mark.parametrize(
+    ("report", "exit_code"), [("scene.tif", 6), ("boxes.geojson", 6), ("area.geojson", 6), ("o.shp", 2), ("o.dbf", 2)]
+)
+def test_a_report_replaces_neither_input_nor_output(scene, report, exit_code):
+    layer = geopandas.GeoSeries([shapely.box(*box_of(scene.masks[0]))], crs="EPSG:32633")
+    for name in ("boxes.geojson", "area.geojson"):
+        layer.to_crs(4326).to_file(name)
+    before = {path: path.read_bytes() for path in Path.cwd().iterdir() if path.is_file()}
+    given = ["--boxes", "boxes.geojson", "--aoi", "area.geojson", "--report", report]
+    done = run("segment", "scene.tif", "o.shp", *given)
+    assert done.exit_code == exit_code, done.output
+    assert report in done.stderr
+    assert {path: path.read_bytes() for path in Path.cwd().iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
         (["segment", "scene.tif", "o.gpkg", "--tile", "2"], 2, "--tile 2"),

@@ -23,7 +23,7 @@ from samgeo.cli.options import (
     workers_option,
 )
 from samgeo.cli.progress import reporter
-from samgeo.errors import PartialResultError
+from samgeo.errors import PartialResultError, UsageError
 
 TOLD = 10
 """So many refused prompts are named on stderr."""
@@ -185,6 +185,8 @@ def segment(ctx: click.Context, /, raster: str, output: Path, **options: Any) ->
     settings = Settings(**{field.name: options[field.name] for field in fields(Settings) if field.name in options})
     model = ModelAddress(name=options["model"], device=options["device"], precision=options["precision"])
     prompts = Prompts.from_options(options)
+    if options["report"] is not None:
+        probe_report(options["report"], raster, output, options)
     if options["dry_run"]:
         from samgeo.cli.dryrun import describe
 
@@ -209,6 +211,19 @@ def segment(ctx: click.Context, /, raster: str, output: Path, **options: Any) ->
         write_report(options["report"], done)
     click.echo(f"{count:,} feature{'' if count == 1 else 's'} in {output}", err=True)
     ctx.exit(tell_refusals(done))
+
+
+def probe_report(path: Path, raster: str, output: Path, options: Mapping[str, Any]) -> None:
+    """Find out before any work whether the report can be written, and that it replaces nothing that the run needs.
+
+    Raises `UsageError` if the report is the output or one of its files, and what `probe_writable` raises.
+    """
+    from samgeo.commit import companions, probe_writable
+
+    if path.resolve() in [part.resolve() for part in (output, *companions(output))]:
+        raise UsageError(f"--report {path}: that is a file of the output. Fix: another name, such as report.json")
+    inputs = [raster, *(options[name] for name in ("points", "boxes", "masks", "aoi") if options[name] is not None)]
+    probe_writable(path, inputs=inputs, overwrite=True)
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:
