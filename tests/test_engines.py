@@ -104,8 +104,8 @@ def test_the_run_gives_up_when_everything_fails():
     assert len(tried) == GIVE_UP_AFTER
 
 
-# CPython's pool may trip over a job that is submitted at the very moment a worker dies; its manager thread then ends with
-# "dictionary changed size during iteration". What counts is that no job is lost.
+# CPython's pool may trip over a job that is submitted at the very moment a worker dies; its manager thread then ends
+# with "dictionary changed size during iteration". What counts is that no job is lost.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_killed_worker_costs_nothing_and_a_deadly_job_is_named(tmp_path):
     deadly = partial(die_on, tmp_path, {2: 1, 5: 99})
