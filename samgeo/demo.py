@@ -58,7 +58,7 @@ def run_demo(folder: Path, *, size_px: int = 4096, seed: int = 6, progress: Repo
     image = make_scene(seed, height_px=size_px, width_px=size_px, gsd_m=GSD_M).image
     write_scene(raster, image)
     start = time.perf_counter()
-    settings = Settings(resolution_m=RESOLUTION_M, min_area_m2=4.0, overwrite=True)
+    settings = Settings(resolution_m=RESOLUTION_M, min_area_m2=4.0, overwrite=True, resume=False)
     with segment(raster, output=vector, settings=settings, progress=progress) as result:
         seconds = time.perf_counter() - start
         geometries = [feature.geometry for feature in result]

@@ -1,5 +1,6 @@
 """The command from outside: options reach the library, errors become exit codes, signals end a run in order."""
 
+import errno
 import json
 import os
 import signal
@@ -158,6 +159,7 @@ def test_a_report_replaces_neither_input_nor_output(scene, report, exit_code):
         (["segment", "scene.tif", "o.gpkg", "--point", "1"], 2, "X,Y"),
         (["segment", "scene.tif", "o.gpkg", "--exclusive", "--square"], 2, "--exclusive with --square"),
         (["segment", "scene.tif", "o.gpkg", "--no-such-option"], 2, "No such option"),
+        (["encode", "scene.tif", "--aoi", "area.gpkg"], 2, "No such option"),
         (["segment", "missing.tif", "o.gpkg"], 3, "missing.tif"),
         (["segment", "scene.tif", "o.gpkg", "--points", "missing.gpkg"], 4, "missing.gpkg"),
         (["segment", "scene.tif", "missing/o.gpkg"], 6, "missing"),
@@ -299,6 +301,25 @@ def slow_run(folder, pause):
     environment = os.environ | {"SAMGEO_CACHE": str(folder / "cache")}
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_a_run_outlives_those_who_listen(tmp_path):
+    write_raster(tmp_path / "scene.tif")
+    process = slow_run(tmp_path, pause=0.2)
+    process.stderr.readline()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 0
+    assert (tmp_path / "o.gpkg").exists()
+
+
+def test_a_broken_pipe_is_no_success(scene, monkeypatch):
+    def fail(address):
+        raise BrokenPipeError(errno.EPIPE, "nobody there")
+
+    monkeypatch.setattr(tilejob, "_load", fail)
+    assert run("segment", "scene.tif", "o.gpkg").exit_code == 1
+    assert not Path("o.gpkg").exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

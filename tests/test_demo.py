@@ -47,6 +47,20 @@ def test_image_features_and_picture_are_written_and_named(scene, tmp_path):
     assert CliRunner().invoke(samgeo, ["demo", "--size", str(SIDE)]).exit_code == 0, "again, over the first"
 
 
+def test_a_demo_that_was_stopped_does_not_hold_up_another(scene, tmp_path):
+    def stop(progress):
+        if progress.done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        demo.run_demo(tmp_path, size_px=SIDE, progress=stop)
+    assert (tmp_path / "demo.gpkg.samgeo").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "RESOLUTION_M", 0.2)  # another plan than that of the stopped one
+        demo.run_demo(tmp_path, size_px=SIDE)
+    assert not (tmp_path / "demo.gpkg.samgeo").exists()
+
+
 def test_the_place_to_click_is_on_an_object(scene, tmp_path):
     found = demo.run_demo(tmp_path, size_px=SIDE)
     layer = geopandas.read_file(found.vector)

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -23,6 +25,17 @@ from samgeo.errors import ResourceLimitError, SamgeoError, SamgeoWarning
 INTERRUPTED, TERMINATED = 130, 143
 DEBUG, ARGUMENTS, JOURNAL = "samgeo.debug", "samgeo.arguments", "samgeo.pipeline.journal"
 """Keys of `click.Context.meta`: was --debug given; the arguments as typed; where a stopped run goes on from."""
+
+
+def tell(text: str) -> None:
+    """Write a line to stderr; that nobody reads it any more does not end the run."""
+    try:
+        click.echo(text, err=True)
+    except BrokenPipeError:
+        # What is left in the buffer must go somewhere, or the next line and the end of the process fail as well.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
 
 
 class Terminated(BaseException):
@@ -49,7 +62,7 @@ class EdgeGroup(click.Group):
             except Terminated:
                 _stop(ctx, "Terminated.", TERMINATED)
             except BrokenPipeError:
-                ctx.exit(0)
+                raise  # click ends the process quietly, with exit code 1: what was asked for was not done
             except SamgeoError as error:
                 _fail(ctx, error, str(error), error.exit_code)
             except MemoryError as error:
@@ -108,7 +121,7 @@ def _warnings_as_lines() -> Iterator[None]:
         line: str | None = None,  # noqa: ARG001
     ) -> None:
         if issubclass(category, SamgeoWarning):
-            click.echo(f"{click.style('Warning:', fg='yellow')} {message}", err=True)
+            tell(f"{click.style('Warning:', fg='yellow')} {message}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("default", SamgeoWarning)

@@ -155,7 +155,6 @@ reading_options = together(
         metavar="PX",
         help="What neighbouring windows share, up to half a tile.  [default: an eighth of a tile]",
     ),
-    headed("Reading", "--aoi", metavar="FILE", help="Keep objects inside these polygons; any vector file."),
 )
 
 progress_option = headed(

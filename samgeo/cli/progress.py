@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import click
 from tqdm import tqdm
+
+from samgeo.cli.edge import tell
 
 if TYPE_CHECKING:
     from samgeo.pipeline.segment import Progress
@@ -92,4 +93,4 @@ class JsonLines:
             return
         self._phase, self._next = progress.phase, now + SECONDS_BETWEEN_LINES
         line = {"phase": progress.phase, "done": progress.done, "total": progress.total, "pixels": progress.pixels}
-        click.echo(json.dumps(line), err=True)
+        tell(json.dumps(line))

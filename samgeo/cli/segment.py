@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from samgeo.cli.edge import JOURNAL
+from samgeo.cli.edge import JOURNAL, tell
 from samgeo.cli.options import (
     HeadedCommand,
     Numbers,
@@ -90,6 +90,7 @@ keeping_options = together(
         type=click.Choice(["whole", "part", "subpart", "best", "all"]),
         help="What to keep where masks nest.  [default: best with prompts, all without]",
     ),
+    headed("Keeping", "--aoi", metavar="FILE", help="Keep objects inside these polygons; any vector file."),
     headed("Keeping", "--exclusive", is_flag=True, help="No two features overlap."),
     headed(
         "Keeping",
@@ -209,7 +210,7 @@ def segment(ctx: click.Context, /, raster: str, output: Path, **options: Any) ->
         done, count = result.report | {"result": result.metadata}, len(result)
     if options["report"] is not None:
         write_report(options["report"], done)
-    click.echo(f"{count:,} feature{'' if count == 1 else 's'} in {output}", err=True)
+    tell(f"{count:,} feature{'' if count == 1 else 's'} in {output}")
     ctx.exit(tell_refusals(done))
 
 
@@ -238,7 +239,7 @@ def tell_refusals(report: Mapping[str, Any]) -> int:
     """Say which prompts were refused, and why. Returns the exit code that follows from it."""
     refused = report.get("prompts", {}).get("refused", [])
     for refusal in refused[:TOLD]:
-        click.echo(f"Refused: prompt {refusal['prompt_id']}: {refusal['reason']}", err=True)
+        tell(f"Refused: prompt {refusal['prompt_id']}: {refusal['reason']}")
     if len(refused) > TOLD:
-        click.echo(f"... and {len(refused) - TOLD:,} more; --report FILE lists them all", err=True)
+        tell(f"... and {len(refused) - TOLD:,} more; --report FILE lists them all")
     return PartialResultError.exit_code if refused else 0
