@@ -544,6 +544,18 @@ def test_options(monkeypatch: pytest.MonkeyPatch) -> None:
         Prompts.from_options(nothing | {"points": "-", "boxes": "-"})
 
 
+@pytest.mark.parametrize("name", ["object_column", "label_column", "prompt_crs"])
+def test_options_about_prompts_need_prompts(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} without prompts"):
+        Prompts.from_options({name: "x"})
+
+
+@pytest.mark.parametrize("others", [{}, {"point": (at(5, 5),)}])
+def test_words_on_the_command_line_are_refused(others: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="no model here reads words"):
+        Prompts.from_options(others | {"text": "roof"})
+
+
 # ---- what the pipeline asks ----
 
 

@@ -46,7 +46,7 @@ prompt_options = together(
         metavar="CRS",
         help='CRS of --point, --box and of files that have none, or "pixel".  [default: the raster\'s]',
     ),
-    headed("Prompts", "--text", metavar="WORDS", help="What to look for; needs a model that reads."),
+    headed("Prompts", "--text", metavar="WORDS", help="What to look for; no model here reads words yet."),
     headed(
         "Prompts", "--object-column", metavar="NAME", help="Column of --points that tells which belong to one object."
     ),

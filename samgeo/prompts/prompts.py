@@ -85,8 +85,10 @@ class Prompts:
 
         options: points, boxes, masks (paths, one of them may be "-" for GeoJSON on stdin), point and box (sequences of
         numbers), prompt_crs, text, object_column, label_column. Point and box are in the raster's CRS unless
-        prompt_crs says otherwise. Raises `PromptError`.
+        prompt_crs says otherwise. Raises `PromptError`, and `UsageError` for options that would do nothing.
         """
+        if options.get("text") is not None:
+            raise UsageError("--text: no model here reads words. Fix: leave --text out, or give --boxes or --points")
         crs = options.get("prompt_crs")
         files: dict[Kind, Any] = {k: options[k] for k in ("points", "boxes", "masks") if options.get(k) is not None}
         if sum(str(source) == "-" for source in files.values()) > 1:
@@ -101,10 +103,11 @@ class Prompts:
                 layer = read_layer(kind, np.array(options[option], dtype=float), crs="raster" if crs is None else crs)
                 ids = np.arange(1, len(layer) + 1).astype(object)
                 layers.append(replace(layer, name=f"--{option}", prefix=option, ids=ids))
-        if not layers and options.get("text") is None:
+        if not layers:
+            _refuse_idle(options)
             return None
         prompts = cls.__new__(cls)
-        prompts._settle(layers, options.get("text"), options.get("object_column"), options.get("label_column"))
+        prompts._settle(layers, None, options.get("object_column"), options.get("label_column"))
         return prompts
 
     def _settle(
@@ -191,6 +194,14 @@ def _labelled(layer: PromptLayer, labels: Sequence[int]) -> PromptLayer:
     if len(labels) != len(layer.ids):
         raise PromptError(f"{len(labels)} labels for {len(layer.ids)} points; expected one each")
     return replace(layer, columns={**layer.columns, "label": np.array(labels, dtype=object)})
+
+
+def _refuse_idle(options: Mapping[str, Any]) -> None:
+    """Raise `UsageError` if there are options about prompts and no prompts."""
+    idle = [name for name in ("object_column", "label_column", "prompt_crs") if options.get(name) is not None]
+    if idle:
+        name = f"--{idle[0].replace('_', '-')}"
+        raise UsageError(f"{name} without prompts does nothing. Fix: leave it out, or give --points or --boxes")
 
 
 def _stdin() -> dict[str, Any]:
