@@ -49,8 +49,9 @@ class Settings:
     """Without prompts: drop masks with a lower score; None: what suits the model."""
     stability_score_thresh: float | None = None
     """Without prompts: drop masks with a lower stability; None: what suits the model."""
-    box_nms_thresh: float = 0.7
-    """Without prompts: of two masks in one window whose boxes have a higher IoU, the worse one is dropped."""
+    box_nms_thresh: float | None = None
+    """Without prompts: of two masks in one window whose boxes have a higher IoU, the worse one is dropped; None: what
+    suits the model."""
     use_cache: bool = True
     """Keep embeddings on disk and use those that are there."""
     layer: str | None = None
