@@ -237,6 +237,13 @@ def test_encode_ahead_fills_the_cache(scene, tmp_path):
     assert list((tmp_path / "cache").rglob("*.emb"))
 
 
+def test_no_cache_keeps_nothing(scene, tmp_path):
+    assert run("segment", "scene.tif", "o.gpkg", "--no-cache").exit_code == 0
+    assert not list(tmp_path.rglob("*.emb"))
+    assert run("segment", "scene.tif", "p.gpkg").exit_code == 0
+    assert list(tmp_path.rglob("*.emb"))
+
+
 def test_models():
     assert "samgeo-nano" in run("models").stdout
     assert run("models").stdout == run("models", "list").stdout

@@ -145,6 +145,15 @@ running_options = together(
         help="Go on from a stopped run, or start anew.  [default: resume]",
     ),
     workers_option,
+    headed(
+        "Running",
+        "--no-cache",
+        "use_cache",
+        flag_value=False,
+        default=True,
+        type=bool,
+        help="Neither keep encoded windows on disk nor use those that are there.",
+    ),
     headed("Running", "--dry-run", is_flag=True, help="Check everything and say what would be done; write nothing."),
     progress_option,
 )
