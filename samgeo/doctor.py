@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
@@ -27,13 +28,7 @@ LIBRARIES = (
     *("numpy", "scipy", "pillow", "torch", "safetensors", "rasterio", "pyproj", "shapely", "geopandas", "pyogrio"),
     *("fiona", "click", "tqdm", "pooch"),
 )
-EXTRAS = {
-    "notebook": ("leafmap", "anywidget"),
-    "parquet": ("pyarrow",),
-    "dask": ("dask", "distributed"),
-    "onnx": ("onnx", "onnxruntime"),
-    "text": ("ftfy", "regex"),
-}
+EXTRAS = {"parquet": ("pyarrow",)}
 REFERENCES = (
     ("EPSG:4326", "EPSG:32633", 15.0, 50.0),
     ("EPSG:32633", "EPSG:3857", 500_000.0, 5_538_630.0),
@@ -59,7 +54,17 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Everything that can be found out without a network and without writing outside the cache folder."""
-    return [*_python(), *_libraries(), *_extras(), *_devices(), *_copies(), *_transformations(), *_cache(), *_clash()]
+    return [
+        *_python(),
+        *_libraries(),
+        *_extras(),
+        *_devices(),
+        *_weights(),
+        *_copies(),
+        *_transformations(),
+        *_cache(),
+        *_clash(),
+    ]
 
 
 def _note(subject: str, text: str) -> Finding:
@@ -117,6 +122,18 @@ def _devices() -> Iterator[Finding]:
         yield _ok(f"device cuda:{index}", f"{torch.cuda.get_device_name(index)}, {memory:.0f} GiB")
     if torch.backends.mps.is_available():
         yield _ok("device mps", "Apple GPU")
+
+
+def _weights() -> Iterator[Finding]:
+    """Are the weights that belong to the package there?"""
+    from samgeo.model.spec import MODELS
+
+    for spec in MODELS.values():
+        path = Path(str(files("samgeo.model") / spec.file))
+        if path.is_file():
+            yield _ok(f"model {spec.name}", f"{path}, {path.stat().st_size / 1e6:.1f} MB")
+        else:
+            yield _problem(f"model {spec.name}", f"{path}: no such file. Fix: pip install --force-reinstall samgeo")
 
 
 def _copies() -> Iterator[Finding]:

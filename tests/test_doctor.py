@@ -27,6 +27,14 @@ def test_a_missing_library_and_its_fix(monkeypatch):
     assert "pip install no-such-library" in missing.text
 
 
+def test_weights_that_are_missing_are_a_problem(findings, monkeypatch, tmp_path):
+    assert findings["model samgeo-nano"].state == "ok"
+    monkeypatch.setattr(doctor, "files", lambda package: tmp_path)
+    [missing] = doctor._weights()
+    assert missing.state == "problem"
+    assert "Fix: pip install" in missing.text
+
+
 def test_copies_that_disagree_are_a_problem(monkeypatch):
     monkeypatch.setattr(doctor, "_by_rasterio", lambda *given: (500_000.0, 5_538_630.0))
     states = {finding.state for finding in doctor._transformations()}
