@@ -12,7 +12,7 @@
     │   └── OutputExistsError
     ├── ResourceLimitError (MemoryError)   exit 7    a stated limit would be passed
     ├── UnsafeInputError                   exit 8    input that is not safe to open
-    └── PartialResultError                 exit 10   the rest is done, and it says what is not
+    └── PartialResultError                 exit 10   what is done is kept, and it says what is not
     SamgeoWarning (UserWarning)
 
 Each message names the file or prompt, what was found, what was expected, and the one command or option that fixes it.
@@ -86,7 +86,7 @@ class UnsafeInputError(SamgeoError):
 
 
 class PartialResultError(SamgeoError):
-    """Some prompts or tiles failed; the rest is complete and written."""
+    """Some tiles failed; what is done is kept for the next run, and nothing is written until the rest is done too."""
 
     exit_code = 10
 

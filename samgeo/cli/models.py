@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @debug_option
 @click.pass_context
 def models(ctx: click.Context) -> None:
-    """Show the known models and fetch their weights."""
+    """Show the known models and where their weights are."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_models)
 
@@ -64,7 +64,7 @@ def info(name: str) -> None:
 @click.argument("name")
 @debug_option
 def pull(name: str) -> None:
-    """Fetch the weights of the model NAME, so that it runs without a network."""
+    """Make sure that the weights of the model NAME are here; those in the package need no fetching."""
     from samgeo.errors import WeightsError
     from samgeo.model.spec import find_spec
 
