@@ -133,7 +133,7 @@ def _weights() -> Iterator[Finding]:
         if path.is_file():
             yield _ok(f"model {spec.name}", f"{path}, {path.stat().st_size / 1e6:.1f} MB")
         else:
-            yield _problem(f"model {spec.name}", f"{path}: no such file. Fix: pip install --force-reinstall samgeo")
+            yield _problem(f"model {spec.name}", f"{path}: no such file. Fix: install samgeo again")
 
 
 def _copies() -> Iterator[Finding]:

@@ -32,7 +32,7 @@ def test_weights_that_are_missing_are_a_problem(findings, monkeypatch, tmp_path)
     monkeypatch.setattr(doctor, "files", lambda package: tmp_path)
     [missing] = doctor._weights()
     assert missing.state == "problem"
-    assert "Fix: pip install" in missing.text
+    assert "Fix: install samgeo again" in missing.text
 
 
 def test_copies_that_disagree_are_a_problem(monkeypatch):
