@@ -198,7 +198,7 @@ def _take(folder: Path) -> IO[str]:
             if not folder.parent.is_dir():
                 raise
             continue
-        if not _lock(handle):
+        if not try_lock(handle):
             handle.seek(0)
             holder = handle.read().strip() or "unknown"
             handle.close()
@@ -216,8 +216,11 @@ def _output_of(folder: Path) -> Path:
     return folder.with_name(folder.name[1 : -len(_STAGING)])
 
 
-def _lock(handle: IO[str]) -> bool:
-    """False if another process holds it. File systems without locks are trusted to have one writer."""
+def try_lock(handle: IO[str]) -> bool:
+    """Lock an open file until this process closes it or ends, however it ends; False if another one holds it.
+
+    File systems without locks are trusted to have one writer.
+    """
     try:
         if os.name == "nt":
             import msvcrt

@@ -151,7 +151,13 @@ class Session:
         origin = Origin(model=self._model.name, labels=tuple(self._labels))
         metadata = self._raster.describe() | {"model": self._model.name, "model_sha256": self._model.sha256}
         return Segmentation(
-            self._store, grid=self.grid, settings=self._settings, origin=origin, metadata=metadata, report={}
+            self._store,
+            grid=self.grid,
+            settings=self._settings,
+            origin=origin,
+            metadata=metadata,
+            report={},
+            owns_store=False,
         )
 
     def add_point(self, x: float, y: float, *, positive: bool = True) -> tuple[Candidate, ...]:

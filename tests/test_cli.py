@@ -127,6 +127,17 @@ def test_dry_run_writes_nothing(scene):
     assert sorted(Path.cwd().rglob("*")) == before
 
 
+def test_dry_run_refuses_what_the_run_would_refuse(scene):
+    point = ("--point", comma(inside(scene.masks[0])))
+    for wrong, message in (
+        (("--aoi", "nowhere.gpkg"), "--aoi"),
+        ((*point, "--granularity", "all"), "--granularity all"),
+    ):
+        done = run("segment", "scene.tif", "o.gpkg", *wrong, "--dry-run")
+        assert done.exit_code == 2, done.output
+        assert message in done.stderr
+
+
 def test_an_output_that_is_there_stays_without_overwrite(scene):
     Path("o.gpkg").write_bytes(b"precious")
     done = run("segment", "scene.tif", "o.gpkg")

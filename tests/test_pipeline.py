@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
@@ -18,7 +19,7 @@ import shapely
 from affine import Affine
 
 from samgeo.engines import process_pool
-from samgeo.errors import OutputExistsError, PartialResultError, ResourceLimitError, UsageError
+from samgeo.errors import OutputError, OutputExistsError, PartialResultError, ResourceLimitError, UsageError
 from samgeo.grid import Grid, parse_crs
 from samgeo.pipeline.segment import Progress, journal_folder, segment
 from samgeo.pixels import Mask
@@ -181,6 +182,48 @@ def test_a_prompt_that_floods_the_raster_is_refused_and_the_others_are_not(monke
     (refusal,) = result.report["prompts"]["refused"]
     assert refusal["prompt_id"] == "points/1"
     assert "more than 6 windows" in refusal["reason"]
+
+
+def test_clicks_that_do_not_fit_into_one_window_are_told():
+    scene = rectangles((60, 200), (5, 5, 50, 195), (52, 100, 58, 110))
+    x, y = grid_of(scene).to_map([10.5, 190.5, 105.5, 3.5, 197.5], [10.5, 40.5, 55.5, 2.5, 2.5])
+    table = geopandas.GeoDataFrame(
+        {"name": ["slab", "slab", "hut", "nothing", "nothing"]}, geometry=shapely.points(x, y), crs="EPSG:32633"
+    )
+    prompts = Prompts(points=table, object_column="name")
+    result = segment(scene.image, prompts, grid=grid_of(scene), model=OracleModel(scene), settings=tiled(48, 8))
+    assert {feature.attributes["name"] for feature in result} == {"slab", "hut"}
+    told = result.report["prompts"]
+    assert told["clicks_left_out"].keys() == {"slab", "nothing"}
+    (refusal,) = told["refused"]
+    assert refusal["prompt_id"] == "nothing"
+    assert "do not fit into one window" in refusal["reason"]
+
+
+def test_clicks_on_nodata_are_refused():
+    scene = rectangles((60, 60), (5, 5, 15, 20), (30, 30, 50, 50))
+    image = np.ma.masked_array(scene.image, np.repeat(scene.masks[1][..., None], 3, axis=2))
+    prompts = Prompts(points=inner_points(scene), crs="EPSG:32633")
+    result = segment(image, prompts, grid=grid_of(scene), model=OracleModel(scene), settings=tiled())
+    (refusal,) = result.report["prompts"]["refused"]
+    assert refusal["prompt_id"] == "points/1"
+    assert "nodata" in refusal["reason"]
+
+
+def test_an_output_never_replaces_what_the_run_reads(tmp_path):
+    scene = rectangles((60, 60), (5, 5, 15, 20), (30, 30, 50, 50))
+    raster = write_tif(tmp_path / "scene.tif", scene)
+    layer = tmp_path / "layer.gpkg"
+    geopandas.GeoSeries(shapely.points(inner_points(scene)).tolist(), crs="EPSG:32633").buffer(1).to_file(layer)
+    before = sha(layer)
+    for prompts, settings in (
+        (Prompts(boxes=layer), tiled(overwrite=True)),
+        (Prompts(boxes=f"{layer}|layername=layer"), tiled(overwrite=True)),
+        (None, tiled(overwrite=True, aoi=layer)),
+    ):
+        with pytest.raises(OutputError, match=r"layer\.gpkg"):
+            segment(raster, prompts, model=OracleModel(scene), output=layer, settings=settings)
+    assert sha(layer) == before
 
 
 def test_granularity_chooses_among_the_three_masks():
@@ -365,6 +408,16 @@ def test_ctrl_c_leaves_the_journal_and_other_settings_are_refused(all_seen, tmp_
     with pytest.raises(OutputExistsError, match="--overwrite"):
         segment(raster, model=OracleModel(scene), output=output, settings=tiled(40))
     segment(raster, model=OracleModel(scene), output=output, settings=tiled(40, overwrite=True, resume=False))
+
+
+def test_a_raster_that_changed_since_is_refused(all_seen, tmp_path):
+    scene = random_scene(3, height=90, width=110, disjoint=True)
+    raster, output = write_tif(tmp_path / "scene.tif", scene), tmp_path / "out.gpkg"
+    with pytest.raises(KeyboardInterrupt):
+        segment(raster, model=Mortal(scene, at=3, event=interrupt), output=output, settings=tiled())
+    os.utime(raster, (0, 0))
+    with pytest.raises(UsageError, match=r"(?s)raster.size and time: .*--no-resume"):
+        segment(raster, model=OracleModel(scene), output=output, settings=tiled())
 
 
 def test_a_tile_that_keeps_failing_is_an_error_with_its_window_and_the_rest_is_kept(all_seen, tmp_path):

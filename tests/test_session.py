@@ -158,3 +158,13 @@ def test_clicks_that_cannot_be_used_change_nothing(session):
 def test_a_mask_becomes_logits_by_the_share_of_each_cell_that_it_covers():
     mask = Mask(window=Window(row=0, col=0, height=4, width=6), pixels=np.ones((4, 6), dtype=bool))
     np.testing.assert_array_equal(to_logits(mask, (8, 8), (2, 2)), [[10, 0], [-10, -10]])
+
+
+def test_reading_the_features_does_not_end_the_session(session):
+    session.add_point(*at(100, 130))
+    session.accept()
+    with session.features as features:
+        assert len(features) == 1
+    session.add_point(*at(25, 25))
+    session.accept()
+    assert [feature.attributes["id"] for feature in session.features] == [1, 2]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samgeo.output.vector import probe_output
+from samgeo.pipeline.checks import check
 from samgeo.raster.reader import Raster
 from samgeo.tiling import Tiling
 
 if TYPE_CHECKING:
     from samgeo.pipeline.segment import ModelAddress
+    from samgeo.prompts.placed import PlacedPrompts
     from samgeo.prompts.prompts import Prompts
     from samgeo.settings import Settings
 
@@ -24,13 +25,11 @@ def describe(
     """
     with Raster(raster, bands=settings.bands, resolution_m=settings.resolution_m) as opened:
         grid = opened.grid
-        probe_output(
-            output, crs_wkt=grid.crs_wkt, inputs=[opened.name], layer=settings.layer, overwrite=settings.overwrite
-        )
+        placed = check(opened, prompts, output=output, settings=settings).placed
         tile_px, overlap_px = settings.tile(model.load().tile_px)
         tiling = Tiling(height=grid.height, width=grid.width, tile_px=tile_px, overlap_px=overlap_px)
         stretch = opened.stretch
-        lines, refused = ([], 0) if prompts is None else _prompt_lines(prompts, opened)
+        lines, refused = ([], 0) if prompts is None or placed is None else _prompt_lines(prompts, placed)
     x_m, y_m = grid.pixel_size_m
     lines = [
         f"raster   {opened.name}: {grid.width:,} x {grid.height:,} px of {x_m:.3g} x {y_m:.3g} m",
@@ -44,10 +43,7 @@ def describe(
     return "\n".join(lines), refused
 
 
-def _prompt_lines(prompts: Prompts, raster: Raster) -> tuple[list[str], int]:
-    if any(layer.frame != "pixel" for layer in prompts.layers):
-        raster.require_placed()
-    placed = prompts.to_pixels(raster.grid, native_grid=raster.native_grid)
+def _prompt_lines(prompts: Prompts, placed: PlacedPrompts) -> tuple[list[str], int]:
     lines = [f"prompts  {len(prompts):,} given, {len(placed.refusals):,} refused, {len(placed):,} objects"]
     lines += [f"         {refusal}" for refusal in placed.refusals]
     return lines, len(placed.refusals)

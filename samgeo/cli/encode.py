@@ -28,7 +28,8 @@ def encode(raster: str, **options: Any) -> None:
     """Encode RASTER ahead, so that later runs on it only decode.
 
     Encoding is the slow part. What is encoded lies in the cache (`samgeo doctor` says where), is used by `samgeo
-    segment` with the same model, bands, resolution and tiles, and makes room by itself when the cache is full.
+    segment` with the same model, bands, resolution and tiles, and makes room by itself when the cache is full. A prompt
+    near the edge of a tile is still encoded when it is segmented, in a window with the object in its middle.
     """
     from samgeo.pipeline.encoding import encode_ahead
     from samgeo.pipeline.segment import ModelAddress, Settings

@@ -22,7 +22,7 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from samgeo.commit import write_file
+from samgeo.commit import try_lock, write_file
 from samgeo.errors import OutputError, UsageError
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -158,23 +158,11 @@ def _brief(value: object) -> str:
 def _lock(path: Path) -> IO[str]:
     """Hold a lock that the system frees when this process ends, however it ends. Raises `OutputError` if it is held."""
     handle = path.open("a+")
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            handle.seek(0)
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    if not try_lock(handle):
         handle.seek(0)
         holder = handle.read().strip() or "unknown"
         handle.close()
-        raise OutputError(
-            f"{path.parent}: process {holder} works there; expected one run an output. Wait for it"
-        ) from error
+        raise OutputError(f"{path.parent}: process {holder} works there; expected one run an output. Wait for it")
     handle.truncate(0)
     handle.write(f"{os.getpid()} on {_host()}")
     handle.flush()

@@ -77,7 +77,9 @@ def make_plan(
     )
     record = {
         "format": FORMAT,
+        "samgeo": __version__,
         "raster": {
+            "size and time": raster.fingerprint,
             "content": content_digest(raster),
             "grid": raster.grid.to_dict(),
             "stretch": raster.stretch.to_dict(),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from samgeo.pipeline.assembly import add_object
 from samgeo.pipeline.journal import Journal
 from samgeo.pipeline.parts import read_masks, require_part
@@ -22,6 +24,8 @@ from samgeo.tiling import Tiling
 
 NOTHING_THERE = "the model found no object here"
 """Why a prompt that could be placed has no feature."""
+TOO_FAR_APART = "its clicks do not fit into one window, and none inside it shows the object; a larger --tile would do"
+"""The same, where clicks were left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,8 @@ class Fates:
     """How often an object went on beyond a window and the next one did not show it."""
     reasons: dict[int, str]
     """Why an object was given up."""
+    beyond: dict[int, int]
+    """How many clicks lie beyond the window that segments their object, and were left out."""
 
 
 Groups = dict[Window, list[int]]
@@ -39,10 +45,15 @@ Groups = dict[Window, list[int]]
 
 
 def group_by_window(placed: PlacedPrompts, tiling: Tiling) -> Groups:
-    """Each object under the window that is to segment it, so that a window is encoded once; windows row by row."""
+    """Each object under the window that is to segment it, so that a window is encoded once; windows row by row.
+
+    Clicks that lie too far apart for one window are begun at the first; the object grows to its full size from there.
+    """
     groups: Groups = {}
     for index, (row, col, height, width) in enumerate(placed.windows.tolist()):
         extent = Window(row=row, col=col, height=height, width=width)
+        if max(height, width) > tiling.tile_px and placed[index].box is None:
+            extent = placed.first_click(index)
         groups.setdefault(lattice_window(tiling, extent), []).append(index)
     return dict(sorted(groups.items()))
 
@@ -85,7 +96,7 @@ def add_prompted(
     placed: PlacedPrompts,
 ) -> Fates:
     """Put every object that was found into the store. Returns what else is to be told of the prompts."""
-    fates = Fates(open_ends={}, reasons={})
+    fates = Fates(open_ends={}, reasons={}, beyond=clicks_beyond(placed, groups))
     for window in groups:
         whole = [(key, [mask], 1) for key, mask in read_masks(_part(journal, "seen", window))]
         inside = [(key, masks, n) for key, masks, n in whole if not is_cut(masks[0].window, window, tiling)]
@@ -103,6 +114,18 @@ def add_prompted(
                 label=-1,
             )
     return fates
+
+
+def clicks_beyond(placed: PlacedPrompts, groups: Groups) -> dict[int, int]:
+    """Number of clicks of each object that lie outside the window that is to segment it, where there are any."""
+    windows = np.zeros((len(placed), 4))
+    for window, members in groups.items():
+        windows[members] = (window.col, window.row, window.col_end, window.row_end)
+    owner = np.repeat(np.arange(len(placed)), np.diff(placed.offsets))  # (P,)
+    edges = windows[owner] - 0.5
+    outside = ((placed.points <= edges[:, :2]) | (placed.points >= edges[:, 2:])).any(axis=1)
+    keys, counts = np.unique(owner[outside], return_counts=True)
+    return dict(zip(keys.tolist(), counts.tolist(), strict=True))
 
 
 def _grown(part: Path, fates: Fates) -> list[tuple[int, list[Mask], int]]:
@@ -136,7 +159,7 @@ def account(placed: PlacedPrompts, found: set[int], kept: set[int], fates: Fates
         for refusal in placed.refusals
     ]
     refused += [
-        {"prompt_id": str(placed.prompt_ids[key]), "reason": fates.reasons.get(key, NOTHING_THERE)}
+        {"prompt_id": str(placed.prompt_ids[key]), "reason": _reason(key, fates)}
         for key in range(len(placed))
         if key not in found
     ]
@@ -145,4 +168,9 @@ def account(placed: PlacedPrompts, found: set[int], kept: set[int], fates: Fates
         "refused": refused,
         "filtered": [str(placed.prompt_ids[key]) for key in sorted(found - kept)],
         "open_ends": {str(placed.prompt_ids[key]): count for key, count in sorted(fates.open_ends.items())},
+        "clicks_left_out": {str(placed.prompt_ids[key]): count for key, count in sorted(fates.beyond.items())},
     }
+
+
+def _reason(key: int, fates: Fates) -> str:
+    return fates.reasons.get(key, TOO_FAR_APART if key in fates.beyond else NOTHING_THERE)

@@ -87,9 +87,11 @@ class Segmentation:
         origin: Origin,
         metadata: Mapping[str, Any],
         report: Mapping[str, Any],
+        owns_store: bool = True,
     ) -> None:
-        """store: in id order; it is closed with this object."""
+        """store: in id order. owns_store: it is closed with this object."""
         self._store = store
+        self._owns_store = owns_store
         self._settings = settings
         self._origin = origin
         self.grid = grid
@@ -195,7 +197,8 @@ class Segmentation:
 
     def close(self) -> None:
         """Free the disk space; the features are gone, a file that was written stays."""
-        self._store.close()
+        if self._owns_store:
+            self._store.close()
 
     def _write_labels(self, path: Path, *, overwrite: bool) -> None:
         numbers = np.arange(1, len(self) + 1, dtype=np.int32)

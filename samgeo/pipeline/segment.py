@@ -23,8 +23,8 @@ from samgeo.errors import UsageError
 from samgeo.grid import Grid
 from samgeo.model.contract import PromptableModel
 from samgeo.output.columns import LABEL_RASTERS
-from samgeo.output.vector import probe_output
-from samgeo.pipeline.assembly import add_stitched, finish, read_aoi
+from samgeo.pipeline.assembly import add_stitched, finish
+from samgeo.pipeline.checks import check
 from samgeo.pipeline.journal import Journal
 from samgeo.pipeline.parts import PartReader, read_table
 from samgeo.pipeline.plan import Plan, describe, make_plan
@@ -87,11 +87,8 @@ def segment(
     tell = progress or (lambda _: None)
     with ExitStack() as stack:
         opened = stack.enter_context(_opened(raster, grid, settings))
-        if target is not None:
-            wkt = opened.grid.crs_wkt
-            probe_output(target, crs_wkt=wkt, inputs=[opened.name], layer=settings.layer, overwrite=settings.overwrite)
-        area = None if settings.aoi is None else read_aoi(settings.aoi, opened.grid)
-        placed = None if prompts is None else _place(prompts, opened, settings)
+        checked = check(opened, prompts, output=target, settings=settings)
+        placed = checked.placed
         run_all, shared = _engine(workers, model)
         plan = make_plan(opened, model=model, settings=settings, placed=placed, shared_memory=shared)
         folder = stack.enter_context(_work_folder(target))
@@ -102,7 +99,7 @@ def segment(
         found = set(store.table["key"].tolist())
         tell(Progress(phase="assembling", done=len(store), total=len(store)))
         exclusive = settings.exclusive or _is_label_raster(target)
-        store = finish(store, plan.grid, settings, exclusive=exclusive, area=area)
+        store = finish(store, plan.grid, settings, exclusive=exclusive, area=checked.area)
         if placed is not None:
             done["prompts"] = account(placed, found, set(store.table["key"].tolist()), done.pop("fates"))
         result = Segmentation(
@@ -169,16 +166,6 @@ class _Work:
         for _ in self.run_all(function, left):
             done, pixels = done + 1, pixels + self.plan.run.tiling.stride_px**2
             self.tell(Progress(phase=phase, done=done, total=len(jobs), pixels=pixels))
-
-
-def _place(prompts: Prompts, raster: Raster, settings: Settings) -> PlacedPrompts:
-    if settings.granularity == "all":
-        raise UsageError(
-            "--granularity all with prompts: a prompt gives one object; expected whole, part, subpart or best"
-        )
-    if any(layer.frame != "pixel" for layer in prompts.layers):
-        raster.require_placed()
-    return prompts.to_pixels(raster.grid, native_grid=raster.native_grid)
 
 
 @contextmanager

@@ -68,6 +68,11 @@ class PromptLayer:
         return f"{self.object_id(index)}.{part}" if part else self.object_id(index)
 
 
+def layer_path(name: str) -> Path:
+    """The path in FILE|layername=NAME."""
+    return Path(name.partition(_LAYER_MARK)[0])
+
+
 def read_layer(kind: Kind, source: Any, *, crs: object = None) -> PromptLayer:
     """Read prompts from whatever holds them.
 

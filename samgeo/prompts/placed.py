@@ -14,7 +14,7 @@ import shapely
 from numpy.typing import NDArray
 
 from samgeo.errors import PromptError
-from samgeo.pixels import PADDING, PixelPrompts, Window
+from samgeo.pixels import FOREGROUND, PADDING, PixelPrompts, Window
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -106,6 +106,12 @@ class PlacedPrompts:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def first_click(self, index: int) -> Window:
+        """The pixel of the first click on an object that has one."""
+        part = slice(self.offsets[index], self.offsets[index + 1])
+        col, row = np.rint(self.points[part][self.labels[part] == FOREGROUND][0]).astype(int).tolist()
+        return Window(row=row, col=col, height=1, width=1)
 
     def __iter__(self) -> Iterator[PlacedObject]:
         return (self[index] for index in range(len(self)))

@@ -15,6 +15,7 @@ import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from samgeo.prompts.checks import (
     warn_of_datum,
 )
 from samgeo.prompts.columns import new_names
-from samgeo.prompts.layer import Kind, PromptLayer, read_layer
+from samgeo.prompts.layer import Kind, PromptLayer, layer_path, read_layer
 from samgeo.prompts.objects import gather
 from samgeo.prompts.placed import PlacedPrompts
 from samgeo.prompts.placement import OK, Placed, Route, find_route, place
@@ -131,6 +132,11 @@ class Prompts:
     def __repr__(self) -> str:
         parts = [f"{len(layer)} {layer.kind}" for layer in self.layers] + [repr(word) for word in self.words]
         return f"Prompts({', '.join(parts)})"
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that the layers came from."""
+        return [path for layer in self.layers if (path := layer_path(layer.name)).exists()]
 
     def to_pixels(self, grid: Grid, *, valid: Valid | None = None, native_grid: Grid | None = None) -> PlacedPrompts:
         """Bring all prompts to the pixels of a grid and put them together to objects.

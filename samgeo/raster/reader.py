@@ -31,6 +31,8 @@ from samgeo.stretch import Stretch, sample_windows
 
 Resampling = Literal["auto", "nearest"]
 
+BLOCK_PX = 512
+"""Side of the blocks that `Raster.valid_at` reads."""
 MIN_SAMPLE_PX = 10_000
 """Valid pixels that a stretch should rest on; with fewer in the sample, the whole raster is looked through."""
 
@@ -193,6 +195,18 @@ class Raster:
         """(h, w, 3) uint8 RGB through `stretch`, black where not valid, and valid (h, w)."""
         bands, valid = self.read(window)
         return self.stretch.apply(bands, valid), valid
+
+    def valid_at(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """True for each of n pixels of the working grid that has data; block by block, each read once."""
+        found = np.zeros(len(rows), dtype=bool)
+        blocks = np.stack([rows, cols], axis=1) // BLOCK_PX
+        order = np.lexsort(blocks.T[::-1])
+        edges = 1 + np.flatnonzero((np.diff(blocks[order], axis=0) != 0).any(axis=1))
+        for members in np.split(order, edges) if len(order) else []:
+            row, col = (blocks[members[0]] * BLOCK_PX).tolist()
+            _, valid = self.read(Window(row=row, col=col, height=BLOCK_PX, width=BLOCK_PX))
+            found[members] = valid[rows[members] - row, cols[members] - col]
+        return found
 
     @property
     def stretch(self) -> Stretch:

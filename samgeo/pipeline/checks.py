@@ -1,0 +1,55 @@
+"""What is checked before any work, by a run and by its rehearsal: output, area of interest, prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from samgeo.errors import UsageError
+from samgeo.output.vector import probe_output
+from samgeo.pipeline.assembly import read_aoi
+from samgeo.prompts.placed import PlacedPrompts
+from samgeo.prompts.prompts import Prompts
+from samgeo.raster.reader import Raster
+from samgeo.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What a run needs to know of its inputs."""
+
+    area: Any
+    """The area of interest, from `read_aoi`; None: everywhere."""
+    placed: PlacedPrompts | None
+    """The prompts in pixels of the working grid; None: everything is wanted."""
+
+
+def check(raster: Raster, prompts: Prompts | None, *, output: Path | None, settings: Settings) -> Checked:
+    """Raise what would be wrong after hours of work: see `probe_output`, `read_aoi` and `Prompts.to_pixels`."""
+    if prompts is not None and settings.granularity == "all":
+        raise UsageError(
+            "--granularity all with prompts: a prompt gives one object; expected whole, part, subpart or best"
+        )
+    if output is not None:
+        probe_output(
+            output,
+            crs_wkt=raster.grid.crs_wkt,
+            inputs=[raster.name, *_files(prompts, settings)],
+            layer=settings.layer,
+            overwrite=settings.overwrite,
+        )
+    area = None if settings.aoi is None else read_aoi(settings.aoi, raster.grid)
+    return Checked(area=area, placed=None if prompts is None else _place(prompts, raster))
+
+
+def _files(prompts: Prompts | None, settings: Settings) -> list[Path]:
+    """The files besides the raster that a run reads."""
+    files = [] if prompts is None else prompts.files
+    return [*files, settings.aoi] if isinstance(settings.aoi, Path) else files
+
+
+def _place(prompts: Prompts, raster: Raster) -> PlacedPrompts:
+    if any(layer.frame != "pixel" for layer in prompts.layers):
+        raster.require_placed()
+    return prompts.to_pixels(raster.grid, native_grid=raster.native_grid, valid=raster.valid_at)
