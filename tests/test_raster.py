@@ -1,12 +1,9 @@
-"""Raster: the right pixels at the right place, or one error that says what to do."""
+"""Raster: the right pixels at the right place."""
 
 from __future__ import annotations
 
 import json
-import os
-import pickle
 import threading
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,58 +15,18 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS
-from rasterio.control import GroundControlPoint
-from rasterio.enums import ColorInterp
 
-from samgeo.errors import RasterError, ResourceLimitError, SamgeoWarning, UnsafeInputError, UsageError
+from samgeo.errors import RasterError, ResourceLimitError, UsageError
 from samgeo.grid import Grid
 from samgeo.pixels import Window
-from samgeo.raster import dataset as dataset_module
 from samgeo.raster import resample
 from samgeo.raster.reader import Raster
 from samgeo.raster.resample import Axis, read_resampled
 from samgeo.stretch import Stretch
 from tests.doubles import NORTH_UP, UTM_33N, address_raster
+from tests.rasters import LOCAL_PIXELS, everything, noise, write
 
-LOCAL_PIXELS = Affine(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
-
-
-def write(path: Path, bands: np.ndarray, *, crs: object = UTM_33N, transform: object = NORTH_UP, **profile) -> Path:
-    """A GeoTIFF of bands (B, h, w); `colours`, `mask`, `colormap`, `gcps`, `tags` as the dataset takes them."""
-    extras = {key: profile.pop(key, None) for key in ("colours", "mask", "colormap", "gcps", "descriptions", "rpcs")}
-    size = {"count": len(bands), "height": bands.shape[1], "width": bands.shape[2], "dtype": bands.dtype}
-    place = {key: value for key, value in (("crs", crs), ("transform", transform)) if value is not None}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with (
-            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-            rasterio.open(path, "w", **{"driver": "GTiff", **size, **place, **profile}) as ds,
-        ):
-            if extras["colours"]:
-                ds.colorinterp = extras["colours"]
-            if extras["colormap"]:
-                ds.write_colormap(1, extras["colormap"])
-            if extras["gcps"]:
-                ds.gcps = extras["gcps"]
-            if extras["rpcs"]:
-                ds.rpcs = extras["rpcs"]
-            if extras["descriptions"]:
-                ds.descriptions = extras["descriptions"]
-            ds.write(bands)
-            if extras["mask"] is not None:
-                ds.write_mask(extras["mask"])
-    return path
-
-
-def noise(count: int, height: int = 20, width: int = 30, dtype: str = "uint8") -> np.ndarray:
-    return np.random.default_rng(7).integers(1, 100, (count, height, width)).astype(dtype)
-
-
-def everything(raster: Raster) -> tuple[np.ndarray, np.ndarray]:
-    return raster.read(raster.grid.window)
-
-
-# Where pixels come from ------------------------------------------------------------------------------------------
+# Where pixels come from ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -140,7 +97,7 @@ def test_paths_that_look_like_something_else(tmp_path: Path) -> None:
             assert raster.name == str(tmp_path / "MEM:x.tif")
 
 
-# Arrays ----------------------------------------------------------------------------------------------------------
+# Arrays -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("layout", ["bands last", "bands first"])
@@ -217,7 +174,7 @@ def test_reads_a_data_array_window_by_window() -> None:
     assert loaded == [12]
 
 
-# The working grid ------------------------------------------------------------------------------------------------
+# The working grid ---------------------------------------------------------------------------------------------------
 
 sizes = st.integers(1, 60)
 
@@ -334,354 +291,7 @@ def test_nearest_keeps_values_as_they_are(tmp_path: Path) -> None:
         Raster(tmp_path / "scene.tif", resampling="cubic")
 
 
-# Which bands are the picture -------------------------------------------------------------------------------------
-
-RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-
-
-@pytest.mark.parametrize(
-    ("count", "colours", "asked", "expected"),
-    [
-        (1, (ColorInterp.gray,), None, (1,)),
-        (3, (ColorInterp.gray, ColorInterp.undefined, ColorInterp.undefined), None, (1, 2, 3)),
-        (3, RGB[::-1], None, (3, 2, 1)),
-        (4, (*RGB, ColorInterp.undefined), None, (1, 2, 3)),
-        (4, (*RGB, ColorInterp.alpha), None, (1, 2, 3)),
-        (2, (ColorInterp.gray, ColorInterp.alpha), None, (1,)),
-        (5, (ColorInterp.gray, *[ColorInterp.undefined] * 4), (4, 3, 2), (4, 3, 2)),
-        (5, (ColorInterp.gray, *[ColorInterp.undefined] * 4), (5,), (5,)),
-    ],
-)
-def test_bands_are_chosen_by_what_the_file_says(
-    tmp_path: Path, count: int, colours: tuple, asked: tuple | None, expected: tuple
-) -> None:
-    bands = noise(count)
-    photometric = {"photometric": "MINISBLACK"} if count == 4 else {}
-    path = write(tmp_path / "scene.tif", bands, colours=colours, **photometric)
-    with Raster(path, bands=asked) as raster:
-        values, _ = everything(raster)
-    assert np.array_equal(values, bands[[index - 1 for index in expected]])
-
-
-def test_refuses_to_guess_which_bands_are_colours(tmp_path: Path) -> None:
-    names = ("coastal", "blue", "green", "red", *[f"b{index}" for index in range(5, 14)])
-    path = write(tmp_path / "s2.tif", noise(13, dtype="uint16"), descriptions=names)
-    with pytest.raises(RasterError, match=r"s2\.tif: has 13 bands \(1 coastal, 2 blue.*--bands 4,3,2"):
-        Raster(path)
-    with pytest.raises(RasterError, match=r"has 2 bands.*--bands R,G,B"):
-        Raster(write(tmp_path / "two.tif", noise(2)))
-    with pytest.raises(RasterError, match="has 4 bands"):
-        Raster(write(tmp_path / "four.tif", noise(4, dtype="uint16"), photometric="MINISBLACK"))
-    with pytest.raises(RasterError, match="has 4 bands"):
-        Raster(write(tmp_path / "cmyk.tif", noise(4, dtype="uint16"), photometric="CMYK"))
-
-
-@pytest.mark.parametrize("bands", [(1, 2), (0,), (14, 1, 2), (1, 2, 3, 4)])
-def test_refuses_bands_that_are_not_there(tmp_path: Path, bands: tuple) -> None:
-    path = write(tmp_path / "s2.tif", noise(13, dtype="uint16"))
-    with pytest.raises(UsageError, match="--bands"):
-        Raster(path, bands=bands)
-
-
-def test_a_palette_becomes_colours(tmp_path: Path) -> None:
-    indices = np.arange(6, dtype=np.uint8).reshape(1, 2, 3) % 3
-    colormap = {0: (10, 20, 30, 255), 1: (200, 100, 0, 255), 2: (7, 7, 7, 0)}
-    path = write(tmp_path / "palette.tif", indices, colormap=colormap, photometric="palette")
-    with Raster(path) as raster:
-        rgb, _ = raster.read_rgb(raster.grid.window)
-    assert np.array_equal(rgb[0, 0], (10, 20, 30))
-    assert np.array_equal(rgb[1, 1], (200, 100, 0))
-
-
-def test_refuses_complex_and_mixed_bands(tmp_path: Path) -> None:
-    with pytest.raises(RasterError, match=r"complex.*gdal_calc"):
-        Raster(write(tmp_path / "sar.tif", noise(1, dtype="complex64")))
-    one, two = (write(tmp_path / f"{kind}.tif", noise(1, dtype=kind)) for kind in ("uint8", "uint16"))
-    source = "<SourceFilename>{}</SourceFilename><SourceBand>1</SourceBand>"
-    parts = [
-        f'<VRTRasterBand dataType="{kind}" band="{index}"><SimpleSource>{source.format(path)}'
-        "</SimpleSource></VRTRasterBand>"
-        for index, (kind, path) in enumerate([("Byte", one), ("UInt16", two), ("UInt16", two)], start=1)
-    ]
-    mixed = tmp_path / "mixed.vrt"
-    mixed.write_text(f'<VRTDataset rasterXSize="30" rasterYSize="20">{"".join(parts)}</VRTDataset>')
-    with pytest.raises(RasterError, match=r"types.*uint16.*uint8"):
-        Raster(mixed)
-
-
-# Which pixels are valid ------------------------------------------------------------------------------------------
-
-
-def test_nodata_mask_alpha_and_nan_are_not_valid(tmp_path: Path) -> None:
-    hole = np.zeros((20, 30), dtype=bool)
-    hole[4:9, 10:12] = True
-    plain, numbers = noise(3), noise(3, dtype="float32")
-    nodata = np.where(hole, 0, plain).astype(np.uint8)
-    minimum = float(np.finfo(np.float32).min)
-    alpha = np.concatenate([plain, np.where(hole, 0, 255)[None].astype(np.uint8)])
-    cases = [
-        write(tmp_path / "nodata.tif", nodata, nodata=0),
-        write(tmp_path / "float.tif", np.where(hole, minimum, numbers), nodata=minimum),
-        write(tmp_path / "nan.tif", np.where(hole, np.nan, numbers), nodata=np.nan),
-        write(tmp_path / "no_nodata.tif", np.where(hole, np.inf, numbers)),
-        write(tmp_path / "mask.tif", plain, mask=~hole),
-        write(tmp_path / "alpha.tif", alpha, colours=(*RGB, ColorInterp.alpha)),
-        write(tmp_path / "int16.tif", np.where(hole, -32768, numbers).astype(np.int16), nodata=-32768),
-    ]
-    for path in cases:
-        with Raster(path) as raster:
-            rgb, valid = raster.read_rgb(raster.grid.window)
-            assert np.array_equal(valid, ~hole), path.name
-            assert (rgb[hole] == 0).all(), path.name
-            assert np.isfinite([*raster.stretch.low, *raster.stretch.high]).all()
-
-
-def test_black_in_one_band_is_a_colour_but_a_sentinel_in_one_band_is_a_hole(tmp_path: Path) -> None:
-    colour = noise(3)
-    colour[0, 0, 0] = 0
-    with Raster(write(tmp_path / "rgb.tif", colour, nodata=0)) as raster:
-        assert everything(raster)[1].all()
-    number = noise(3, dtype="float32")
-    number[0, 0, 0] = -9999
-    with Raster(write(tmp_path / "float.tif", number, nodata=-9999)) as raster:
-        assert not everything(raster)[1][0, 0]
-
-
-def test_alpha_masks_even_among_many_bands(tmp_path: Path) -> None:
-    bands = noise(6)
-    bands[5] = 255
-    bands[5, 2, 2] = 0
-    meaning = [ColorInterp.undefined] * 5 + [ColorInterp.alpha]
-    path = write(tmp_path / "scene.tif", bands, colours=meaning, photometric="MINISBLACK")
-    with Raster(path, bands=(3, 2, 1)) as raster:
-        _, valid = everything(raster)
-    assert np.argwhere(~valid).tolist() == [[2, 2]]
-
-
-def test_all_nodata_reads_as_black(tmp_path: Path) -> None:
-    path = write(tmp_path / "empty.tif", np.zeros((3, 9, 9), dtype=np.uint16), nodata=0)
-    with Raster(path) as raster:
-        rgb, valid = raster.read_rgb(raster.grid.window)
-    assert not valid.any()
-    assert not rgb.any()
-
-
-# One look --------------------------------------------------------------------------------------------------------
-
-
-def test_the_stretch_is_fitted_once_and_travels(tmp_path: Path) -> None:
-    bands = noise(3, 200, 200, "uint16") * 40
-    bands[:, :50] = 60_000
-    path = write(tmp_path / "scene.tif", bands, nodata=60_000)
-    with Raster(path) as raster:
-        assert raster.stretch is raster.stretch
-        assert max(raster.stretch.high) < 4000
-        source = pickle.loads(pickle.dumps(raster.source()))
-        rgb, valid = raster.read_rgb(Window(row=90, col=90, height=50, width=50))
-    with source.open() as again:
-        assert again.stretch == raster.stretch
-        other, other_valid = again.read_rgb(Window(row=90, col=90, height=50, width=50))
-    assert np.array_equal(other, rgb)
-    assert np.array_equal(other_valid, valid)
-
-
-def test_eight_bits_are_not_stretched_and_one_bit_is(tmp_path: Path) -> None:
-    with Raster(write(tmp_path / "dark.tif", noise(3))) as raster:
-        assert raster.stretch == Stretch.identity(3)
-    bits = (noise(1) > 50).astype(np.uint8)
-    with Raster(write(tmp_path / "bits.tif", bits, nbits=1)) as raster:
-        rgb, _ = raster.read_rgb(raster.grid.window)
-    assert np.array_equal(rgb[..., 0], bits[0] * 255)
-
-
-def test_a_large_raster_is_sampled_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = np.linspace(0, 60_000, 3000).astype(np.uint16)
-    bands = np.broadcast_to(rows[None, :, None], (1, 3000, 3000))
-    path = write(tmp_path / "large.tif", bands, tiled=True, compress="deflate")
-    with Raster(path) as raster:
-        read, native = [], raster._pixels.read
-        monkeypatch.setattr(raster._pixels, "read", lambda window: read.append(window) or native(window))
-        assert raster.stretch.low[0] == pytest.approx(1200, abs=1500)
-        assert raster.stretch.high[0] == pytest.approx(58_800, abs=1500)
-    assert sum(window.height * window.width for window in read) <= 2_000_000
-
-
-def test_a_small_island_in_a_large_empty_raster_is_found(tmp_path: Path) -> None:
-    bands = np.zeros((1, 3000, 3000), dtype=np.uint16)
-    bands[0, 2:60, 2:60] = 500 + np.arange(58)
-    path = write(tmp_path / "island.tif", bands, nodata=0, tiled=True, compress="deflate")
-    with Raster(path) as raster:
-        assert 500 <= raster.stretch.low[0] < 510
-        assert 547 < raster.stretch.high[0] <= 557
-
-
-# Where the raster lies -------------------------------------------------------------------------------------------
-
-
-def test_no_crs_is_placed_in_unknown_units(tmp_path: Path) -> None:
-    path = address_raster(tmp_path / "address.tif", width=8, height=8, crs=None)
-    with Raster(path) as raster:
-        assert raster.grid.crs is None
-        assert raster.unplaced is None
-        raster.require_placed()
-    with Raster(path, crs="EPSG:32633") as raster:
-        assert raster.grid.crs == CRS(32633)
-        with raster.source().open() as again:
-            assert again.grid == raster.grid
-
-
-@pytest.mark.parametrize("crs", [None, UTM_33N])
-def test_no_transform_is_not_an_identity_transform(tmp_path: Path, crs: str | None) -> None:
-    path = address_raster(tmp_path / "nothing.tif", width=8, height=8, crs=crs, transform=None)
-    with Raster(path) as raster:
-        assert "no geotransform" in str(raster.unplaced)
-        assert raster.grid.crs is None
-        with pytest.raises(RasterError, match=r"nothing\.tif.*gdal_edit"):
-            raster.require_placed()
-        assert everything(raster)[1].all()
-    stated = address_raster(tmp_path / "identity.tif", width=8, height=8, transform=Affine.identity())
-    with Raster(stated) as raster:
-        assert raster.unplaced is None
-
-
-def test_control_points_and_coefficients_alone_name_gdalwarp(tmp_path: Path) -> None:
-    corners = [(0, 0, 10, 50), (0, 30, 11, 50), (20, 0, 10, 49), (20, 30, 11, 49)]
-    points = [GroundControlPoint(row=row, col=col, x=x, y=y) for row, col, x, y in corners]
-    gcps = (points, rasterio.crs.CRS.from_epsg(4326))
-    rpcs = rasterio.rpc.RPC(
-        height_off=0, height_scale=1, lat_off=0, lat_scale=1, line_off=0, line_scale=1, long_off=0, long_scale=1,
-        samp_off=0, samp_scale=1, line_num_coeff=[1] * 20, line_den_coeff=[1] * 20, samp_num_coeff=[1] * 20,
-        samp_den_coeff=[1] * 20,
-    )  # fmt: skip
-    for extra, hint in [({"gcps": gcps}, "4 ground control.*gdalwarp -t_srs EPSG:4326"), ({"rpcs": rpcs}, "-rpc")]:
-        path = write(tmp_path / "scene.tif", noise(3), crs=None, transform=None, **extra)
-        with Raster(path) as raster:
-            assert everything(raster)[1].all()
-            with pytest.raises(RasterError, match=hint):
-                raster.require_placed()
-        path.unlink()
-
-
-def test_heights_of_a_compound_crs_are_left_out_and_said(tmp_path: Path) -> None:
-    path = address_raster(tmp_path / "address.tif", width=8, height=8, crs="EPSG:25832+5783")
-    with pytest.warns(SamgeoWarning, match="heights are left out"), Raster(path) as raster:
-        assert raster.grid.crs == CRS(25832)
-
-
-def test_a_crs_that_cannot_be_understood_is_said_and_not_guessed(real_data: Path) -> None:
-    path = real_data / "robustness" / "geo_odd" / "unsupported-srs.tif"
-    with pytest.warns(SamgeoWarning, match="cannot be understood"):
-        raster = Raster(path)
-    with raster:
-        assert raster.grid.crs is None
-        assert everything(raster)[1].any()
-
-
-def test_an_extent_outside_its_crs_is_refused_with_the_numbers(tmp_path: Path) -> None:
-    degrees = Affine(1e-3, 0, 10, 0, -1e-3, 95)
-    with pytest.raises(RasterError, match=r"address\.tif.*94\.99"):
-        Raster(address_raster(tmp_path / "address.tif", width=8, height=8, crs="EPSG:4326", transform=degrees))
-
-
-# What is refused -------------------------------------------------------------------------------------------------
-
-
-def test_a_truncated_file_names_file_bands_window_and_size(tmp_path: Path) -> None:
-    path = write(tmp_path / "scene.tif", noise(3, 200, 200), blockysize=10)
-    os.truncate(path, path.stat().st_size // 2)
-    with Raster(path) as raster:
-        assert raster.read(Window(row=0, col=0, height=10, width=10))[1].all()
-        with pytest.raises(
-            RasterError, match=r"scene\.tif, bands \(1, 2, 3\), rows 150 to 200, columns 0 to 40.*bytes"
-        ):
-            raster.read(Window(row=150, col=0, height=60, width=40))
-
-
-@pytest.mark.parametrize(
-    "text", ["WMS:https://example.org/wms", "<VRTDataset/>", "NETCDF:missing.nc:band", '{"type": "gdal"}', "MEM:::X=1"]
-)
-def test_connection_strings_of_gdal_are_unsafe(text: str) -> None:
-    with pytest.raises(UnsafeInputError, match="connection string"):
-        Raster(text)
-
-
-def test_refuses_what_is_no_file(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.tif")
-    (tmp_path / "text.tif").write_text("<html>not found</html>")
-    (tmp_path / "empty.tif").touch()
-    (tmp_path / "loop.tif").symlink_to("loop.tif")
-    for name, found in [
-        ("missing.tif", "cannot be found"), ("pipe.tif", "pipe"), (".", "folder"), ("text.tif", "not recognized"),
-        ("empty.tif", "0 bytes"), ("loop.tif", "symbolic links"), ("x" * 5000, "too long"), ("a\0b", "null"),
-    ]:  # fmt: skip
-        with pytest.raises(RasterError, match=found):
-            Raster(f"{tmp_path}/{name}")
-
-
-def test_headers_that_declare_absurd_sizes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "huge.tif"
-    write(path, np.zeros((3, 1, 1), dtype=np.uint8))
-    with Raster(path):
-        pass
-    for limit, found in [
-        ("MAX_PIXELS", "1 x 1 px"),
-        ("MAX_BANDS", "3 bands"),
-        ("MAX_BLOCK_BYTES", "blocks of 1 bytes"),
-    ]:
-        with monkeypatch.context() as patch:
-            patch.setattr(dataset_module, limit, 0)
-            with pytest.raises(ResourceLimitError, match=found):
-                Raster(path)
-    size = {"width": 60_000, "height": 60_000, "count": 1, "dtype": "uint8", "tiled": True, "SPARSE_OK": True}
-    with rasterio.open(tmp_path / "sparse.tif", "w", driver="GTiff", crs=UTM_33N, transform=NORTH_UP, **size):
-        pass
-    with Raster(tmp_path / "sparse.tif") as raster:  # 3.6 GB declared in a few hundred kB is an honest sparse file
-        assert not raster.read(Window(row=59_000, col=0, height=2, width=2))[0].any()
-    monkeypatch.setattr(dataset_module, "MAX_EXPANSION", 100)
-    with pytest.raises(ResourceLimitError, match="not believable"):
-        Raster(tmp_path / "sparse.tif")
-
-
-def test_a_container_of_rasters_names_them(tmp_path: Path) -> None:
-    path = tmp_path / "several.gpkg"
-    for name in ("summer", "winter"):
-        write(path, noise(3), driver="GPKG", crs="EPSG:3857", RASTER_TABLE=name, APPEND_SUBDATASET="YES")
-    with pytest.raises(RasterError, match=r"no bands.*GPKG:.*summer.*winter.*gdal_translate"):
-        Raster(path)
-
-
-def test_a_vrt_names_its_missing_source(tmp_path: Path) -> None:
-    path = tmp_path / "scene.vrt"
-    source = "<SourceFilename>gone.tif</SourceFilename><SourceBand>1</SourceBand>"
-    band = f'<VRTRasterBand dataType="Byte" band="1"><SimpleSource>{source}</SimpleSource></VRTRasterBand>'
-    place = f"<SRS>EPSG:32633</SRS><GeoTransform>{', '.join(map(str, NORTH_UP.to_gdal()))}</GeoTransform>"
-    path.write_text(f'<VRTDataset rasterXSize="2" rasterYSize="2">{place}{band}</VRTDataset>')
-    with Raster(path) as raster, pytest.raises(RasterError, match=r"gone\.tif"):
-        everything(raster)
-
-
-def test_passwords_and_signatures_stay_out_of_messages() -> None:
-    url = "https://user:secret@example.org/data/ortho.tif?X-Signature=abc"
-    assert dataset_module.display_name(url) == "https://example.org/data/ortho.tif"
-
-
-def test_a_file_that_changed_since_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "scene.tif", noise(3))
-    with Raster(path) as raster:
-        source = raster.source()
-    os.utime(path, ns=(1, 1))
-    with pytest.raises(RasterError, match="has changed"):
-        source.open()
-
-
-def test_reading_after_close_is_an_error(tmp_path: Path) -> None:
-    with Raster(write(tmp_path / "scene.tif", noise(3))) as raster:
-        pass
-    with pytest.raises(UsageError, match="closed"):
-        everything(raster)
-
-
-# Threads, metadata, real files -----------------------------------------------------------------------------------
+# Threads, metadata, real files --------------------------------------------------------------------------------------
 
 
 def test_many_threads_read_one_raster(tmp_path: Path) -> None:

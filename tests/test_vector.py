@@ -1,20 +1,13 @@
-"""FeatureWriter: what is read back is what was written, in the same bytes twice; nothing half-done gets the name."""
+"""FeatureWriter: what is read back is what was written, in the same bytes twice."""
 
-import datetime as dt
 import hashlib
 import json
-import os
-import random
-import shutil
-import signal
 import sqlite3
 import sys
 import time
 from contextlib import closing
-from pathlib import Path
 
 import fiona
-import geopandas
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,61 +15,23 @@ import shapely
 from pyproj import CRS
 
 from samgeo.errors import OutputError, OutputExistsError, UsageError
-from samgeo.output.columns import Columns, ending_of, field_names
-from samgeo.output.tally import Tally
+from samgeo.output.columns import Columns
 from samgeo.output.vector import FeatureWriter, check_size, probe_output
-
-GDAL_ENDINGS = [".gpkg", ".shp", ".geojson", ".fgb"]
-ENDINGS = [*GDAL_ENDINGS, ".parquet"]
-UTM = CRS.from_epsg(32633).to_wkt()
-COLUMNS = {"id": "int64", "label": "str", "score": "float", "perimeter_m": "float", "kept": "bool", "tiles": "int32"}
-METADATA = {"model": "samgeo-nano", "stretch": {"low": [1, 2.5], "high": [7, 8]}, "Größe": "ä < & > \"'"}
-
-HOLED = shapely.Polygon(
-    [(500000, 5000000), (500100, 5000000), (500100, 5000100), (500000, 5000100)],
-    [[(500020, 5000020), (500020, 5000040), (500040, 5000040), (500040, 5000020)]],
+from tests.features import (
+    COLUMNS,
+    ENDINGS,
+    HOLED,
+    METADATA,
+    PAIR,
+    UTM,
+    digests,
+    expected_files,
+    names,
+    properties,
+    read,
+    small,
+    write,
 )
-PAIR = shapely.MultiPolygon(
-    [shapely.box(500200, 5000000, 500210, 5000010), shapely.box(500210, 5000010, 500220, 5000020)]
-)
-
-
-def small(count: int, seed: int = 0) -> list[shapely.Polygon]:
-    corners = np.random.default_rng(seed).integers(0, 10_000, (count, 2)) + np.array([500_000, 5_000_000])
-    return [shapely.box(x, y, x + 3, y + 2) for x, y in corners.tolist()]
-
-
-def properties(number: int) -> dict:
-    values = {"id": number, "label": "Dächer", "score": 0.1 * number, "perimeter_m": 1e7 / 3, "kept": True, "tiles": -1}
-    return values if number % 7 else dict.fromkeys(values)
-
-
-def write(path: Path, geometries, *, crs_wkt=UTM, metadata=METADATA, **options) -> Path:
-    with FeatureWriter(path, crs_wkt=crs_wkt, columns=COLUMNS, metadata=metadata, **options) as writer:
-        for number, geometry in enumerate(geometries, 1):
-            writer.write(geometry, properties(number))
-    return path
-
-
-def read(path: Path) -> geopandas.GeoDataFrame:
-    return geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path)
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def expected_files(ending: str) -> list[str]:
-    others = {
-        ".shp": [".cpg", ".dbf", ".prj", ".shp.json", ".shx"],
-        ".geojson": [".geojson.json"],
-        ".fgb": [".fgb.json"],
-    }
-    return sorted("out" + tail for tail in [ending, *others.get(ending, [])])
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -381,195 +336,3 @@ class TestGeoJSON:
         with pytest.raises(OutputError, match="has no longitude and latitude"):
             write(tmp_path / "out.geojson", [shapely.box(1e30, 1e30, 2e30, 2e30)])
         assert names(tmp_path) == []
-
-
-class TestColumns:
-    def test_field_names(self):
-        columns = ["predicted_iou", "predicted_iou_raw", "perimeter_m", "PERIM_M", "größenordnung", "id", ""]
-        found = field_names(columns, ".shp")
-        assert (
-            list(found.values())
-            == [
-                "pred_iou",
-                "predicted_",
-                "perim_m_2",
-                "PERIM_M",
-                "größenor",
-                "id",
-                "column",
-            ]
-            or found["PERIM_M"] == "PERIM_M"
-        )
-        assert all(0 < len(name.encode()) <= 10 for name in found.values())
-        assert len({name.casefold() for name in found.values()}) == len(columns)
-        assert field_names(["a" * 300, "b"], ".gpkg") == {"a" * 300: "a" * 300, "b": "b"}
-
-    @pytest.mark.parametrize(
-        ("kind", "value", "wanted"),
-        [
-            ("int", np.int64(5), 5),
-            ("int", 5.0, 5),
-            ("int", True, 1),
-            ("float", np.float32(0.5), 0.5),
-            ("float", float("nan"), None),
-            ("float", 3, 3.0),
-            ("bool", np.bool_(True), True),
-            ("bool", 0, False),
-            ("str", 5, "5"),
-            ("date", "2024-05-01", dt.date(2024, 5, 1)),
-            ("date", dt.datetime(2024, 5, 1, 3, tzinfo=dt.UTC), dt.date(2024, 5, 1)),
-            ("datetime", "2024-05-01T10:11:12", dt.datetime(2024, 5, 1, 10, 11, 12)),  # noqa: DTZ001
-            ("datetime", np.datetime64("NaT"), None),
-        ],
-    )
-    def test_values(self, kind, value, wanted):
-        (found,) = Columns.for_format({"x": kind}, ".gpkg").record({"x": value}).values()
-        assert found == wanted
-        assert type(found) is type(wanted)
-
-    def test_missing_value_of_pandas(self):
-        assert Columns.for_format({"x": "int"}, ".gpkg").record({"x": pd.NA}) == {"x": None}
-
-    @pytest.mark.parametrize(
-        ("kind", "value"),
-        [("int", 1.5), ("int", "7"), ("int", 2**63), ("int32", 2**31), ("int", np.inf), ("float", "1"), ("bool", 2),
-         ("bool", "yes"), ("date", "May"), ("datetime", 5)],
-    )  # fmt: skip
-    def test_wrong_values(self, kind, value):
-        with pytest.raises(OutputError, match=r"column x: .*expected"):
-            Columns.for_format({"x": kind}, ".gpkg").record({"x": value})
-
-    def test_unknown_property(self):
-        with pytest.raises(OutputError, match="property extra"):
-            Columns.for_format({"x": "int"}, ".gpkg").record({"extra": 1})
-
-    def test_unknown_type_and_ending(self):
-        with pytest.raises(UsageError, match="type int8"):
-            Columns.for_format({"x": "int8"}, ".gpkg")
-        for name in ("out.kml", "out"):
-            with pytest.raises(UsageError, match=r"\.gpkg, .*\.tif"):
-                ending_of(Path(name))
-        with pytest.raises(UsageError, match="does not hold features"):
-            FeatureWriter("out.tif", crs_wkt=None, columns={})
-
-    @pytest.mark.parametrize("ending", ENDINGS)
-    def test_dates(self, tmp_path, ending):
-        day, moment = dt.date(2024, 5, 1), dt.datetime(2024, 5, 1, 10, 11, 12, 345000)  # noqa: DTZ001
-        columns = {"day": "date", "moment": "datetime"}
-        with FeatureWriter(tmp_path / f"out{ending}", crs_wkt=UTM, columns=columns) as writer:
-            writer.write(HOLED, {"day": day, "moment": moment})
-        row = read(tmp_path / f"out{ending}").iloc[0]
-        assert str(row.day)[:10] == "2024-05-01"
-        assert str(row.moment).replace("T", " ")[:23] == "2024-05-01 10:11:12.345"
-
-
-class TestTally:
-    """Each way in which a disk loses features must show."""
-
-    def rows(self):
-        return [(list(geometry.exterior.coords), ["a", 1, None]) for geometry in small(20)]
-
-    def difference(self, rows) -> list[str]:
-        return Tally.of(self.rows()).differences(Tally.of(rows), tolerance=0)
-
-    def test_equal_in_any_order(self):
-        assert self.difference(self.rows()) == []
-        assert self.difference(self.rows()[::-1]) == []
-        assert Tally().differences(Tally(), tolerance=0) == []
-
-    @pytest.mark.parametrize("index", [0, 7, 19])
-    def test_losses(self, index):
-        for damage in (
-            lambda rows: rows.pop(index),
-            lambda rows: rows.__setitem__(index, ([], rows[index][1])),
-            lambda rows: rows.__setitem__(index, (rows[index][0][:-1], rows[index][1])),
-            lambda rows: rows.__setitem__(index, ([(0.0, 0.0)] * 5, rows[index][1])),
-            lambda rows: rows.__setitem__(index, (rows[index - 1][0], rows[index][1])),
-            lambda rows: rows.__setitem__(index, (rows[index][0], ["", 1, None])),
-        ):
-            rows = self.rows()
-            damage(rows)
-            assert self.difference(rows)
-
-
-posix = pytest.mark.skipif(sys.platform == "win32", reason="fork and resource limits")
-
-
-def in_child(work) -> int:
-    """Run `work` in a forked process; its exit status: 0 fine, 1 OutputError, 2 anything else."""
-    child = os.fork()
-    if child == 0:
-        status = 2
-        try:
-            devnull = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(devnull, 2)
-            work()
-            status = 0
-        except OutputError:
-            status = 1
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-@posix
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_short_disk(tmp_path, ending):
-    """A file size limit stands for a full disk: 20 limits from nothing to the whole file."""
-    import resource
-
-    old = write(tmp_path / f"out{ending}", small(5))
-    before = digests(tmp_path)
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    features = small(600, seed=1)
-    write(whole / f"out{ending}", features)
-    complete, largest = digests(whole), max(path.stat().st_size for path in whole.iterdir())
-    shutil.rmtree(whole)
-    outcomes = set()
-    for limit in np.linspace(0, largest * 1.05, 20).astype(int).tolist():
-
-        def work(limit=limit):
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-            write(old, features, overwrite=True)
-
-        status = in_child(work)
-        assert status in (0, 1)
-        assert digests(tmp_path) == (before if status else complete), limit
-        outcomes.add(status)
-        if status == 0:
-            write(old, small(5), overwrite=True)
-            assert digests(tmp_path) == before
-    assert outcomes == {0, 1}
-
-
-@posix
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_killed_at_any_instant(tmp_path, ending):
-    """kill -9: the old file or the new one, and the next run takes over what was left."""
-    path = write(tmp_path / f"out{ending}", small(5))
-    old = digests(tmp_path)
-    features = small(300, seed=1)
-    start = time.perf_counter()
-    write(path, features, overwrite=True)
-    duration = time.perf_counter() - start
-    new = digests(tmp_path)
-    write(path, small(5), overwrite=True)
-    rng = random.Random(0)
-    for _ in range(20):
-        child = os.fork()
-        if child == 0:
-            write(path, features, overwrite=True)
-            os._exit(0)
-        time.sleep(rng.uniform(0, 1.1 * duration))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        found = {name: digest for name, digest in digests_of_files(tmp_path).items() if not name.startswith(".")}
-        assert found in (old, new)
-    write(path, small(5), overwrite=True)
-    assert digests(tmp_path) == old
-
-
-def digests_of_files(folder: Path) -> dict[str, str]:
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir()) if p.is_file()}
