@@ -7,17 +7,33 @@ strides 8 and 4 from the image encoder while upscaling.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
+from samgeo.model import likeness
 from samgeo.model.layers import MLP, LayerNorm2d
 from samgeo.model.transformer import TwoWayTransformer
 
 NUM_MASKS = 4
 """One mask for unambiguous prompts and three for ambiguous ones."""
+LIKENESS_GAIN = 4.0
+"""Cosines are small beside the other features; the gain spares the weights to grow."""
 
 HighRes = tuple[Tensor, Tensor]
 """Features of strides 8 and 4."""
+
+
+class Decoded(NamedTuple):
+    """All four masks of N prompted objects; the first is for unambiguous prompts."""
+
+    logits: Tensor
+    """(N, 4, 4h, 4w)."""
+    iou: Tensor
+    """(N, 4), what the IoU head expects."""
+    tokens: Tensor
+    """(N, 4, C), the mask tokens."""
 
 
 class MaskDecoder(nn.Module):
@@ -29,10 +45,16 @@ class MaskDecoder(nn.Module):
         transformer: TwoWayTransformer,
         transformer_dim: int,
         upscaling_dims: tuple[int, int],
-        high_res_features: bool,
-        iou_sigmoid: bool,
+        high_res_channels: int = 0,
+        iou_sigmoid: bool = False,
         iou_head_hidden_dim: int = 256,
+        likeness_dim: int = 0,
+        activation: type[nn.Module] = nn.GELU,
     ) -> None:
+        """upscaling_dims: channels at strides 8 and 4. high_res_channels: of the encoder's features there, if any.
+
+        likeness_dim: width of the unit vectors that masks also are products with, see `likeness`.
+        """
         super().__init__()
         middle, fine = upscaling_dims
         self.iou_sigmoid = iou_sigmoid
@@ -42,26 +64,38 @@ class MaskDecoder(nn.Module):
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(transformer_dim, middle, 2, stride=2),
             LayerNorm2d(middle),
-            nn.GELU(),
+            activation(),
             nn.ConvTranspose2d(middle, fine, 2, stride=2),
-            nn.GELU(),
+            activation(),
         )
-        if high_res_features:
-            self.conv_s1 = nn.Conv2d(transformer_dim, middle, 1)
-            self.conv_s0 = nn.Conv2d(transformer_dim, fine, 1)
+        if high_res_channels:
+            self.conv_s1 = nn.Conv2d(high_res_channels, middle, 1)
+            self.conv_s0 = nn.Conv2d(high_res_channels, fine, 1)
+        self.likeness_dim = likeness_dim
+        products = fine
+        if likeness_dim:
+            self.unit = nn.Conv2d(high_res_channels, likeness_dim, 1)
+            products += likeness_dim + len(likeness.MAPS)
         self.output_hypernetworks_mlps = nn.ModuleList(
-            MLP(transformer_dim, transformer_dim, fine, 3) for _ in range(NUM_MASKS)
+            MLP(transformer_dim, transformer_dim, products, 3) for _ in range(NUM_MASKS)
         )
         self.iou_prediction_head = MLP(transformer_dim, iou_head_hidden_dim, NUM_MASKS, 3)
 
     def forward(
-        self, image: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor, high_res: HighRes | None
-    ) -> tuple[Tensor, Tensor]:
-        """All four masks of N prompted objects: logits (N, 4, 4h, 4w), IoU (N, 4). Arguments as of the two halves."""
+        self,
+        image: Tensor,
+        image_pe: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        *,
+        high_res: HighRes | None = None,
+        units: Tensor | None = None,
+        alike: Tensor | None = None,
+    ) -> Decoded:
+        """All four masks of N prompted objects. Arguments as of the parts below."""
         tokens, src, iou = self.attend(image, image_pe, sparse, dense)
-        upscaled = self.upscale(src, high_res)  # (N, C4, 4h, 4w)
-        weights = torch.stack([self.hyper(tokens[:, i], i) for i in range(NUM_MASKS)], dim=1)  # (N, 4, C4)
-        return (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:]), iou  # (N, 4, 4h, 4w)
+        weights = torch.stack([self.hyper(tokens[:, i], i) for i in range(NUM_MASKS)], dim=1)  # (N, 4, P)
+        return Decoded(self.draw(weights, self.upscale(src, high_res), units, alike), iou, tokens)
 
     def attend(self, image: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What is cheap and enough to rank the masks: the transformer and the IoU head.
@@ -87,11 +121,26 @@ class MaskDecoder(nn.Module):
         """
         if high_res is None:
             return self.output_upscaling(src)  # type: ignore[no-any-return]
-        first, norm, activation, second, _ = self.output_upscaling
+        first, norm, act1, second, act2 = self.output_upscaling
         stride8, stride4 = high_res
-        src = activation(norm(first(src) + stride8))  # (N, C8, 2h, 2w)
-        return activation(second(src) + stride4)  # type: ignore[no-any-return]  # (N, C4, 4h, 4w)
+        src = act1(norm(first(src) + stride8))  # (N, C8, 2h, 2w)
+        return act2(second(src) + stride4)  # type: ignore[no-any-return]  # (N, C4, 4h, 4w)
 
     def hyper(self, token: Tensor, index: int) -> Tensor:
-        """Weights of mask `index` from its token: (N, C) -> (N, C4)."""
+        """Weights of mask `index` from its token: (N, C) -> (N, P), for `draw`."""
         return self.output_hypernetworks_mlps[index](token)  # type: ignore[no-any-return]
+
+    def draw(self, weights: Tensor, upscaled: Tensor, units: Tensor | None, alike: Tensor | None) -> Tensor:
+        """Logits of M masks for each of N objects, (N, M, 4h, 4w): products of the masks' weights with features.
+
+        weights: (N, M, P) from `hyper`. upscaled: (N, C4, 4h, 4w). units: (B, D, 4h, 4w) of B images with N / B
+        consecutive objects in each; alike: (N, 5, 4h, 4w); both None in a decoder without likeness.
+        """
+        (n, m, _), c4 = weights.shape, upscaled.shape[1]
+        logits = weights[..., :c4] @ upscaled.flatten(2)  # (N, M, hw)
+        if units is not None and alike is not None:
+            shared, own = (LIKENESS_GAIN * weights[..., c4:]).split([self.likeness_dim, len(likeness.MAPS)], dim=2)
+            by_image = shared.reshape(len(units), n // len(units) * m, self.likeness_dim)  # (B, K M, D)
+            common = by_image @ units.flatten(2).to(shared.dtype)  # (B, K M, hw)
+            logits = logits + common.reshape(logits.shape) + own @ alike.flatten(2).to(own.dtype)
+        return logits.reshape(n, m, *upscaled.shape[-2:])

@@ -27,7 +27,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        return x + self.conv2(F.gelu(self.norm(self.conv1(x)), approximate="tanh"))  # type: ignore[no-any-return]
+        return x + self.conv2(F.silu(self.norm(self.conv1(x))))  # type: ignore[no-any-return]
 
 
 class Down(nn.Module):
@@ -64,7 +64,7 @@ class WindowBlock(nn.Module):
         """(N, C, H, W) -> (N, C, H, W)."""
         x = x.permute(0, 2, 3, 1)  # (N, H, W, C)
         x = x + self._attend(self.norm1(x))
-        x = x + self.lin2(F.gelu(self.lin1(self.norm2(x)), approximate="tanh"))
+        x = x + self.lin2(F.silu(self.lin1(self.norm2(x))))
         return x.permute(0, 3, 1, 2)  # (N, C, H, W)
 
     def _attend(self, x: Tensor) -> Tensor:
@@ -80,10 +80,15 @@ class WindowBlock(nn.Module):
 
 
 class NanoEncoder(nn.Module):
-    """RGB to an embedding of stride 16 and features of strides 8 and 4, all `out_channels` wide."""
+    """RGB to an embedding of stride 16, `out_channels` wide, and features of strides 8 and 4, `fine_channels` wide."""
 
     def __init__(
-        self, *, widths: tuple[int, int, int, int], depths: tuple[int, int, int, int], out_channels: int
+        self,
+        *,
+        widths: tuple[int, int, int, int],
+        depths: tuple[int, int, int, int],
+        out_channels: int,
+        fine_channels: int,
     ) -> None:
         super().__init__()
         w4, w8, w16, w32 = widths
@@ -91,18 +96,22 @@ class NanoEncoder(nn.Module):
             nn.PixelUnshuffle(2),
             nn.Conv2d(12, w4 // 2, 3, padding=1, bias=False),
             nn.BatchNorm2d(w4 // 2),
-            nn.GELU(approximate="tanh"),
+            nn.SiLU(),
             Down(w4 // 2, w4),
         )
         self.stage4 = nn.Sequential(*[ConvBlock(w4) for _ in range(depths[0])])
         self.stage8 = nn.Sequential(Down(w4, w8), *[ConvBlock(w8) for _ in range(depths[1])])
         self.stage16 = nn.Sequential(Down(w8, w16), *_mixed(w16, depths[2]))
         self.stage32 = nn.Sequential(Down(w16, w32), *_mixed(w32, depths[3]))
-        self.lateral = nn.ModuleList(nn.Conv2d(w, out_channels, 1) for w in widths)
-        self.smooth = nn.ModuleList(ConvBlock(out_channels) for _ in range(2))
+        coarse, fine = out_channels, fine_channels
+        self.lateral = nn.ModuleList(
+            nn.Conv2d(w, c, 1) for w, c in zip(widths, (fine, fine, coarse, coarse), strict=True)
+        )
+        self.smooth = nn.ModuleList(ConvBlock(c) for c in (coarse, fine, fine))
+        self.narrow = nn.Conv2d(coarse, fine, 1)
         # Without these the features of stride 4 outgrow what prompts add to them in the mask decoder, and its last
         # activation dies.
-        self.norm = nn.ModuleList(nn.BatchNorm2d(out_channels) for _ in range(3))
+        self.norm = nn.ModuleList(nn.BatchNorm2d(c) for c in (fine, fine, coarse))
         self.register_buffer("mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -110,15 +119,15 @@ class NanoEncoder(nn.Module):
     std: Tensor
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, 3, H, W) RGB in 0..1, H and W multiples of 32 -> strides 16, 8 and 4: (N, C, H / s, W / s)."""
+        """(N, 3, H, W) RGB in 0..1, H and W multiples of 32 -> strides 16, 8 and 4: (N, C or C', H / s, W / s)."""
         x = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         x4 = self.stage4(self.stem(x))  # (N, w4, H/4, W/4)
         x8 = self.stage8(x4)  # (N, w8, H/8, W/8)
         x16 = self.stage16(x8)  # (N, w16, H/16, W/16)
         x32 = self.stage32(x16)  # (N, w32, H/32, W/32)
         y16 = self.smooth[0](self.lateral[2](x16) + _up(self.lateral[3](x32)))  # (N, C, H/16, W/16)
-        y8 = self.smooth[1](self.lateral[1](x8) + _up(y16))  # (N, C, H/8, W/8)
-        y4 = self.lateral[0](x4) + _up(y8)  # (N, C, H/4, W/4)
+        y8 = self.smooth[1](self.lateral[1](x8) + _up(self.narrow(y16)))  # (N, C', H/8, W/8)
+        y4 = self.smooth[2](self.lateral[0](x4) + _up(y8))  # (N, C', H/4, W/4)
         return self.norm[2](y16), self.norm[1](y8), self.norm[0](y4)
 
 

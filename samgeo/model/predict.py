@@ -1,7 +1,8 @@
 """The model contract fulfilled by a network: encode an image once, decode prompts many times.
 
 Ranking the masks of a prompt costs little and drawing them costs much, so `decode` ranks and `NetworkMasks` draws only
-what is asked for. Decoding sees an embedding as a cache would store it, in 16 bit, or in 32 with `precision="exact"`.
+what is asked for, unless the network judges masks by what was drawn. Decoding sees an embedding as a cache would store
+it, in 16 bit, or in 32 with `precision="exact"`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import overload
+from typing import NamedTuple, overload
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from samgeo.errors import ModelError, PromptError
 from samgeo.model.sam import Features, Sam, with_corners
+from samgeo.model.scoring import MaskScorer, describe
 from samgeo.model.spec import ModelSpec
 from samgeo.pixels import Mask, PixelPrompts, Window
 
@@ -41,7 +43,8 @@ class ImageEmbedding:
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Named arrays (C, h, w), float16 or float32: what a cache stores."""
-        return {name: value[0].cpu().numpy() for name, value in self.features._asdict().items()}
+        named = self.features._asdict().items()
+        return {name: value[0].cpu().numpy() for name, value in named if value is not None}
 
 
 class Model:
@@ -80,12 +83,13 @@ class Model:
         tensor = F.pad(tensor, (0, -width % BLOCK_PX, 0, -height % BLOCK_PX))  # (1, 3, H', W')
         with torch.inference_mode(), self._autocast():
             features = self.sam.encode(tensor)
-        return ImageEmbedding(features=Features(*(f.to(self._stored) for f in features)), shape=(height, width))
+        stored = Features(**{k: v.to(self._stored) for k, v in features._asdict().items() if v is not None})
+        return ImageEmbedding(features=stored, shape=(height, width))
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]], shape: tuple[int, int]) -> ImageEmbedding:
         """The embedding whose `arrays()` these are; `shape` is the (H, W) of its image."""
-        tensors = (torch.from_numpy(np.array(arrays[name])).to(self.device)[None] for name in Features._fields)
-        return ImageEmbedding(features=Features(*tensors), shape=shape)
+        tensors = {name: torch.from_numpy(np.array(a)).to(self.device)[None] for name, a in arrays.items()}
+        return ImageEmbedding(features=Features(**tensors), shape=shape)
 
     def decode(self, embedding: ImageEmbedding, prompts: PixelPrompts, *, multimask: bool = True) -> NetworkMasks:
         """Masks for each of N prompted objects: M = 3 with `multimask` (ambiguity-aware), else M = 1.
@@ -93,22 +97,40 @@ class Model:
         Raises PromptError for coordinates that are not finite, or masks of another size than `logits` have.
         """
         stored = embedding.features
-        features = stored._replace(stride16=stored.stride16.to(self._computed))
-        points, labels, boxes, masks = self._tensors(prompts, features)
+        units = None if stored.units is None else stored.units.to(self._computed)
+        features = stored._replace(stride16=stored.stride16.to(self._computed), units=units)
+        points, labels, boxes, earlier = self._tensors(prompts, features)
         clicks, kinds = with_corners(points, labels, boxes)
         with torch.inference_mode(), self._autocast():
-            position, sparse, dense = self.sam.embed_prompts(features, clicks, kinds, masks)
+            position, sparse, dense, alike = self.sam.embed_prompts(features, clicks, kinds, earlier)
             tokens, src, iou = self.sam.mask_decoder.attend(features.stride16, position, sparse, dense)
         chosen = torch.arange(1, 4) if multimask else torch.arange(1)
-        return NetworkMasks(
+        masks = NetworkMasks(
             model=self,
             embedding=embedding,
-            src=src,
-            tokens=tokens,
+            attended=Attended(src, tokens, alike),
             rows=torch.arange(len(prompts)),
             chosen=chosen.expand(len(prompts), -1),
             scores=iou.float().cpu().numpy()[:, chosen.numpy()].clip(0, 1),
         )
+        if self.sam.mask_scorer is not None:
+            masks.scores = self._judge(self.sam.mask_scorer, masks, tokens[:, chosen], clicks, kinds)
+        return masks
+
+    def _judge(
+        self, scorer: MaskScorer, masks: NetworkMasks, tokens: Tensor, points: Tensor, labels: Tensor
+    ) -> NDArray[np.float32]:
+        """(N, M) scores of masks by what they look like; draws them. tokens: (N, M, C)."""
+        units = masks.units
+        assert units is not None
+        scores = np.empty_like(masks.scores)
+        for start in range(0, len(scores), DRAW_AT_ONCE):
+            part = slice(start, start + DRAW_AT_ONCE)
+            logits, predicted = (torch.from_numpy(a[part]).to(self.device) for a in (masks.logits, masks.scores))
+            with torch.inference_mode():
+                facts = describe(logits, predicted, units, points[part], labels[part])
+                scores[part] = scorer(facts, tokens[part]).cpu().numpy()
+        return scores
 
     def _tensors(
         self, prompts: PixelPrompts, features: Features
@@ -149,6 +171,17 @@ class Model:
         return torch.autocast(self.device.type, self._computed)
 
 
+class Attended(NamedTuple):
+    """What P prompts made of an embedding: all that drawing their masks needs."""
+
+    src: Tensor
+    """(P, C, h, w)."""
+    tokens: Tensor
+    """(P, 4, C), one for each mask."""
+    alike: Tensor | None
+    """(P, 5, 4h, 4w) maps of likeness, or None."""
+
+
 class NetworkMasks:
     """The masks of N objects, M for each, drawn when they are asked for; fulfils `contract.DecodedMasks`."""
 
@@ -157,17 +190,17 @@ class NetworkMasks:
         *,
         model: Model,
         embedding: ImageEmbedding,
-        src: Tensor,
-        tokens: Tensor,
+        attended: Attended,
         rows: Tensor,
         chosen: Tensor,
         scores: NDArray[np.float32],
+        logits: NDArray[np.float32] | None = None,
     ) -> None:
-        """src (P, C, h, w) and tokens (P, 4, C) of P prompts; rows (N,) index P; chosen (N, M) index the 4 tokens."""
+        """rows: (N,) index the P prompts. chosen: (N, M) index the 4 masks. logits: (N, M, 4h, 4w) if drawn already."""
         self.scores = scores
         self._model, self._embedding = model, embedding
-        self._src, self._tokens, self._rows, self._chosen = src, tokens, rows, chosen
-        self._logits: NDArray[np.float32] | None = None
+        self._attended, self._rows, self._chosen = attended, rows, chosen
+        self._logits = logits
 
     def __getitem__(self, keep: NDArray[np.bool_]) -> NetworkMasks:
         """The masks where `keep` (N, M) is True, as N' objects of one mask each, in row-major order."""
@@ -175,12 +208,17 @@ class NetworkMasks:
         return NetworkMasks(
             model=self._model,
             embedding=self._embedding,
-            src=self._src,
-            tokens=self._tokens,
+            attended=self._attended,
             rows=self._rows[:, None].expand(-1, keep.shape[1])[kept],
             chosen=self._chosen[kept][:, None],
             scores=self.scores[keep][:, None],
+            logits=None if self._logits is None else self._logits[keep][:, None],
         )
+
+    @property
+    def units(self) -> Tensor | None:
+        """(1, D, h, w), see `Features.units`."""
+        return self._embedding.features.units
 
     @property
     def logits(self) -> NDArray[np.float32]:
@@ -199,13 +237,15 @@ class NetworkMasks:
         decoder, features = self._model.sam.mask_decoder, self._embedding.features
         prompts, position = rows.unique(return_inverse=True)
         with torch.inference_mode(), self._model._autocast():
-            src = self._src[prompts]
+            src, tokens, alike = self._attended
+            src = src[prompts]
             high_res = (features.stride8.to(src.dtype), features.stride4.to(src.dtype))
-            upscaled = decoder.upscale(src, high_res).flatten(2)  # (p, C4, hw)
-            weights = torch.stack([decoder.hyper(self._tokens[rows, c], c) for c in range(4)], dim=1)  # (n, 4, C4)
-            picked = weights[torch.arange(len(rows))[:, None], chosen]  # (n, M, C4)
-            logits = picked @ upscaled[position]  # (n, M, hw)
-        return logits.float().cpu().numpy().reshape(*chosen.shape, *features.stride4.shape[-2:])
+            upscaled = decoder.upscale(src, high_res)  # (p, C4, 4h, 4w)
+            weights = torch.stack([decoder.hyper(tokens[rows, c], c) for c in range(4)], dim=1)  # (n, 4, P)
+            picked = weights[torch.arange(len(rows))[:, None], chosen]  # (n, M, P)
+            alike = None if alike is None else alike[rows]
+            logits = decoder.draw(picked, upscaled[position], features.units, alike)  # (n, M, 4h, 4w)
+        return logits.float().cpu().numpy()
 
     def to_masks(self) -> list[list[Mask]]:
         """N lists of M full-size masks in the pixels of the image, with score and stability."""

@@ -11,10 +11,14 @@ import math
 import torch
 from torch import Tensor, nn
 
+from samgeo.model import drawing, likeness
 from samgeo.model.layers import LayerNorm2d
 
 BOX_CORNERS = (2, 3)
 """Labels of a box's first (top left) and second (bottom right) corner; 0, 1 and -1 are those of `PixelPrompts`."""
+
+MAPS = len(drawing.MAPS) + len(likeness.MAPS)
+"""Maps beside the mask prompt."""
 
 
 class PositionEmbeddingRandom(nn.Module):
@@ -59,23 +63,23 @@ class PositionEmbeddingRandom(nn.Module):
 class PromptEncoder(nn.Module):
     """Prompts to tokens (sparse) and to a map that is added to the image embedding (dense).
 
-    With `drawn`, clicks and boxes are also drawn as small maps beside the mask prompt, which makes a small network
-    learn to use them many times sooner; SAM's own encoder is the one without.
+    With `likeness_dim`, the width of `likeness.compare`'s vectors, the mask prompt gets company: clicks and boxes drawn
+    as small maps, and maps of what looks like them; and each token knows what its point looks like. A small network
+    learns to use prompts many times sooner that way; SAM's own encoder is the one without.
     """
 
     def __init__(
-        self, *, embed_dim: int, image_size_px: int, stride_px: int = 16, mask_in_chans: int = 16, drawn: bool = False
+        self, *, embed_dim: int, image_size_px: int, stride_px: int = 16, mask_in_chans: int = 16, likeness_dim: int = 0
     ) -> None:
         super().__init__()
         self.embed_dim = embed_dim
         self.stride_px = stride_px
-        self.drawn = drawn
         self.pe_layer = PositionEmbeddingRandom(embed_dim // 2, image_size_px=image_size_px)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, embed_dim) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, embed_dim)
         self.no_mask_embed = nn.Embedding(1, embed_dim)
         self.mask_downscaling = nn.Sequential(
-            nn.Conv2d(1 + len(DRAWN_MAPS) * drawn, mask_in_chans // 4, 2, stride=2),
+            nn.Conv2d(1 + MAPS * (likeness_dim > 0), mask_in_chans // 4, 2, stride=2),
             LayerNorm2d(mask_in_chans // 4),
             nn.GELU(),
             nn.Conv2d(mask_in_chans // 4, mask_in_chans, 2, stride=2),
@@ -83,66 +87,41 @@ class PromptEncoder(nn.Module):
             nn.GELU(),
             nn.Conv2d(mask_in_chans, embed_dim, 1),
         )
+        if likeness_dim:
+            self.look = nn.Linear(likeness_dim, embed_dim)
 
-    def sparse(self, points: Tensor, labels: Tensor, origin_px: Tensor | None = None) -> Tensor:
+    def sparse(
+        self, points: Tensor, labels: Tensor, looks: Tensor | None = None, *, origin_px: Tensor | None = None
+    ) -> Tensor:
         """Tokens of clicks and corners.
 
         points: (N, T, 2) x,y, an integer is a pixel's centre. labels: (N, T), -1 padding, 0/1 clicks, 2/3 box corners.
+        looks: (N, T, D), what the image looks like there, from `likeness.compare`.
         origin_px: (N, 2) added to the positions (training shows every part of the frame that way). -> (N, T, C)
         """
         xy = points.float() + 0.5  # centres lie half a pixel from the pixel's corner
         if origin_px is not None:
             xy = xy + origin_px[:, None]
         position = self.pe_layer.encode(xy)  # (N, T, C)
+        if looks is not None:
+            position = position + self.look(looks)
         embeddings = [self.not_a_point_embed, *self.point_embeddings]
         kinds = torch.cat([e.get_parameter("weight") for e in embeddings])  # (5, C)
         return position * (labels >= 0)[..., None] + kinds[labels + 1]  # (N, T, C)
 
-    def dense(self, masks: Tensor | None, points: Tensor, labels: Tensor, *, size: tuple[int, int]) -> Tensor:
-        """What is added to the image embedding of `size` (h, w): (N, C, h, w).
+    def dense(self, masks: Tensor | None, maps: Tensor | None, *, count: int, size: tuple[int, int]) -> Tensor:
+        """What is added to the image embedding of `size` (h, w) for `count` objects: (N, C, h, w).
 
-        masks: (N, 1, 4h, 4w) logits of an earlier round, or None.
+        masks: (N, 1, 4h, 4w) logits of an earlier round, or None. maps: (N, MAPS, 4h, 4w), drawn and of likeness.
         """
-        if self.drawn:
-            fine = (4 * size[0], 4 * size[1])
-            maps = draw_prompts(points, labels, size=fine, stride_px=self.stride_px // 4)  # (N, D, 4h, 4w)
-            first = maps.new_zeros(len(maps), 1, *fine) if masks is None else masks.to(maps.dtype)
-            embedded: Tensor = self.mask_downscaling(torch.cat([first, maps], dim=1))  # (N, C, h, w)
-            return embedded + self.no_mask_embed.weight[..., None, None] if masks is None else embedded
-        if masks is None:
-            return self.no_mask_embed.weight[..., None, None].expand(len(points), -1, *size)  # (N, C, h, w)
-        return self.mask_downscaling(masks)  # type: ignore[no-any-return]
+        nothing = self.no_mask_embed.weight[..., None, None]  # (1, C, 1, 1)
+        if maps is None:
+            return nothing.expand(count, -1, *size) if masks is None else self.mask_downscaling(masks)
+        first = torch.zeros_like(maps[:, :1]) if masks is None else masks.to(maps.dtype).clamp(-8, 8) / 4
+        embedded: Tensor = self.mask_downscaling(torch.cat([first, maps], dim=1))  # (N, C, h, w)
+        return embedded + nothing if masks is None else embedded
 
     def dense_position(self, size: tuple[int, int], origin_px: Tensor | None = None) -> Tensor:
         """Fourier features of the image embedding's cells: (1 or N, C, h, w)."""
         grid = self.pe_layer.grid(*size, stride_px=self.stride_px, origin_px=origin_px)
         return grid if origin_px is not None else grid[None]
-
-
-DRAWN_MAPS = ("positive, narrow", "positive, wide", "negative, narrow", "negative, wide", "box")
-_NARROW_PX, _WIDE_PX, _BOX_EDGE_PX = 6.0, 40.0, 4.0
-
-
-def draw_prompts(points: Tensor, labels: Tensor, *, size: tuple[int, int], stride_px: int) -> Tensor:
-    """Clicks as Gaussian spots and the box as a soft rectangle: (N, 5, h, w), see `DRAWN_MAPS`.
-
-    points: (N, T, 2) x,y, an integer is a pixel's centre. labels: (N, T). A box is one pair of labels 2 and 3.
-    """
-    x = (torch.arange(size[1], device=points.device) + 0.5) * stride_px - 0.5  # (w,)
-    y = (torch.arange(size[0], device=points.device) + 0.5) * stride_px - 0.5  # (h,)
-    px, py = points[..., 0, None].float(), points[..., 1, None].float()  # (N, T, 1)
-    spots = []
-    for label in (1, 0):
-        present = (labels == label)[..., None].float()  # (N, T, 1)
-        for sigma in (_NARROW_PX, _WIDE_PX):
-            along_x = torch.exp(-((x - px) ** 2) / (2 * sigma**2)) * present  # (N, T, w)
-            along_y = torch.exp(-((y - py) ** 2) / (2 * sigma**2))  # (N, T, h)
-            spots.append(torch.einsum("nth,ntw->nhw", along_y, along_x))  # separable: no (N, T, h, w)
-    first, second = BOX_CORNERS
-    has_box = (labels == first).any(dim=1)  # (N,)
-    low = (points.float() * (labels == first)[..., None]).sum(dim=1)[..., None]  # (N, 2, 1)
-    high = (points.float() * (labels == second)[..., None]).sum(dim=1)[..., None]
-    in_x = torch.sigmoid(torch.minimum(x - low[:, 0], high[:, 0] - x) / _BOX_EDGE_PX)  # (N, w)
-    in_y = torch.sigmoid(torch.minimum(y - low[:, 1], high[:, 1] - y) / _BOX_EDGE_PX)  # (N, h)
-    box = in_y[:, :, None] * in_x[:, None, :] * has_box[:, None, None]  # (N, h, w)
-    return torch.stack([*(spot.clamp(max=2) for spot in spots), box], dim=1)  # (N, 5, h, w)

@@ -41,7 +41,7 @@ MODELS = {
             name="samgeo-nano",
             architecture="nano",
             file="nano/samgeo-nano.safetensors",
-            parameters=13_026_644,
+            parameters=10_159_545,
             tile_px=512,
             everything=EverythingSettings(points_per_side=16, pred_iou_thresh=0.25, stability_score_thresh=0.5),
             licence="Apache-2.0",

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from samgeo.errors import ModelError, WeightsError
+from samgeo.model.precision import has_fast_bf16
 from samgeo.model.predict import Model
 from samgeo.model.sam import Sam, build_nano
 from samgeo.model.spec import DEFAULT_MODEL, MODELS, ModelSpec, find_spec
@@ -118,8 +119,6 @@ def _precision(name: str, device: torch.device) -> str:
         return "exact"
     if name != "auto":
         raise ModelError(f"precision {name!r}: expected auto or exact")
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():  # there is no public question for it
+    if has_fast_bf16(device):
         return "bf16"
-    return "fp32"
+    return "fp16" if device.type == "cuda" else "fp32"

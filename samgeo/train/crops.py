@@ -24,7 +24,7 @@ SMALLEST_SHARE, LARGEST_SHARE = 0.1, 0.9
 """Side of the object that a crop was chosen for, as a share of the crop's side."""
 LARGEST_ZOOM, SMALLEST_ZOOM = 2.5, 0.33
 """How far a crop may be enlarged or reduced for that."""
-MIN_VISIBLE_PX = 64
+MIN_VISIBLE_PX = 100
 """Fewest pixels of an object, in the crop as the network sees it, that are worth a prompt."""
 
 
@@ -39,9 +39,10 @@ class Crop:
 
 
 def draw_crop(labelled: LabelledImage, rng: np.random.Generator, *, size_px: int, objects: int) -> Crop | None:
-    """A crop around a random object, or None where nothing of it is left to see."""
-    side = np.sqrt([mask.area_px for mask in labelled.objects])  # else most crops would show a car
-    anchor = labelled.objects[rng.choice(len(side), p=side / side.sum())]
+    """A crop around a random object, or None where there is none or nothing of it is left to see."""
+    if not labelled.objects:
+        return None
+    anchor = labelled.objects[_by_size(labelled.objects, rng)[0]]
     source = _around(anchor, labelled.image.shape[:2], rng, size_px=size_px)
     masks = _visible(labelled.objects, anchor, source, rng, size_px=size_px, objects=objects)
     if not masks:
@@ -51,6 +52,12 @@ def draw_crop(labelled: LabelledImage, rng: np.random.Generator, *, size_px: int
     image = _turn(image, turn, flip=flip)
     stacked = np.stack([_turn(masks[i % len(masks)], turn, flip=flip) for i in range(objects)])
     return Crop(image=vary_colours(np.ascontiguousarray(image), rng), masks=stacked)
+
+
+def _by_size(masks: Sequence[Mask], rng: np.random.Generator) -> NDArray[np.intp]:
+    """All positions in random order, large objects sooner; by chance alone nearly all would be cars and trees."""
+    side = np.sqrt([mask.area_px for mask in masks])
+    return np.argsort(rng.exponential(size=len(masks)) / side)
 
 
 def _around(anchor: Mask, shape: tuple[int, ...], rng: np.random.Generator, *, size_px: int) -> Window:
@@ -70,7 +77,7 @@ def _visible(
 ) -> list[NDArray[np.bool_]]:
     """Up to `objects` masks of the window, resized; the anchor first."""
     near = [m for m in masks if m is not anchor and not m.window.intersection(source).is_empty]
-    order = [anchor, *(near[i] for i in rng.permutation(len(near)))]
+    order = [anchor, *(near[i] for i in _by_size(near, rng))]
     found: list[NDArray[np.bool_]] = []
     for mask in order[: 3 * objects]:
         if len(found) == objects:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
+from samgeo.model.mask_decoder import Decoded
+from samgeo.model.precision import has_fast_bf16
 from samgeo.model.sam import Features, Sam, with_corners
 from samgeo.train.crops import Crop, draw_crop
 from samgeo.train.interaction import STRIDE_PX, first_clicks, next_clicks, noisy_boxes
@@ -48,7 +50,7 @@ class TrainSettings:
     """Decay of the moving average of the weights, which is what is kept in the end."""
     seed: int = 0
     """Of crops and simulated prompts."""
-    layouts: tuple[tuple[int, int, int], ...] = ((256, 8, 4), (256, 8, 4), (256, 8, 4), (512, 2, 6))
+    layouts: tuple[tuple[int, int, int], ...] = ((256, 8, 6), (256, 8, 6), (256, 8, 6), (512, 2, 8))
     """(crop px, images, objects an image) of the steps, by turns."""
     warm_steps: int = 800
     """The first steps, over which masks are left out at random less and less, see `best_of_some`."""
@@ -94,47 +96,85 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
         return self._images[path]
 
 
-def interact(
-    sam: Sam, features: Features, masks: Tensor, *, rounds: int, left_out: float, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """A few rounds of simulated clicks on one encoding; the losses summed over the rounds, and what was reached.
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """What one round of simulated interaction asked, and what the network answered, for N objects."""
 
-    features: of N objects. masks: (N, S, S) bool, the true objects. left_out: see `best_of_some`.
-    -> "loss" with its graph, and the mean IoU of the first round ("box", or "click" and "best") and of the "last".
+    points: Tensor
+    """(N, T, 2) x,y of all clicks so far and of the box's corners."""
+    labels: Tensor
+    """(N, T): 1, 0, box corners 2 and 3, padding -1."""
+    answer: Decoded
+    """All four masks."""
+    target: Tensor
+    """(N, 1, h, w), the share of each cell that the object covers."""
+    name: str
+    """"box" or "click" in the first round, then "later"."""
+
+    @property
+    def ambiguous(self) -> bool:
+        """True if all that is known is one click."""
+        return self.name == "click"
+
+    def picked(self) -> Tensor:
+        """(N,) index of the mask that goes on: the best of three by the predicted IoU if ambiguous, else the first."""
+        if self.ambiguous:
+            return self.answer.iou[:, 1:].argmax(dim=1) + 1
+        return torch.zeros(len(self.labels), dtype=torch.long)
+
+
+def simulate(
+    sam: Sam, features: Features, masks: Tensor, *, rounds: int, generator: torch.Generator
+) -> Iterator[Round]:
+    """A few rounds of simulated prompts on one encoding: a noisy box or a click, then clicks on what is still wrong.
+
+    features: of N objects. masks: (N, S, S) bool, the true objects.
     """
     target = F.avg_pool2d(masks[:, None].float(), STRIDE_PX)  # (N, 1, h, w)
     n = len(masks)
-    side = masks.shape[-1]
-    origin = torch.rand(n, 2, generator=generator) * (FRAME_PX - side)
+    origin = torch.rand(n, 2, generator=generator) * (FRAME_PX - masks.shape[-1])
     by_box = bool(torch.rand((), generator=generator) < 0.45)
     boxes = noisy_boxes(masks, noise=0.1 if torch.rand((), generator=generator) < 0.5 else 0.03, generator=generator)
     points = torch.zeros(n, 0, 2) if by_box else first_clicks(target, generator=generator)
     labels = torch.full((n, points.shape[1]), 1, dtype=torch.long)
     logits: Tensor | None = None
-    loss = torch.zeros(())
-    report: dict[str, Tensor] = {}
     for index in range(rounds):
         clicks, kinds = with_corners(points, labels, boxes if by_box else None)
-        all_logits, iou = sam.decode(features, clicks, kinds, logits, origin_px=origin)
-        all_logits, iou = all_logits.float(), iou.float()
-        losses = mask_loss(all_logits, target)  # (N, 4)
-        ambiguous = index == 0 and not by_box
+        answer = sam.decode(features, clicks, kinds, logits, origin_px=origin)
+        name = "later" if index else "box" if by_box else "click"
+        answer = Decoded(answer.logits.float(), answer.iou.float(), answer.tokens)
+        done = Round(points=clicks, labels=kinds, answer=answer, target=target, name=name)
+        yield done
+        if index + 1 < rounds:
+            logits = answer.logits[torch.arange(n), done.picked()][:, None].detach()  # (N, 1, h, w)
+            more, kind = next_clicks(logits, target, generator=generator)
+            points, labels = torch.cat([points, more], dim=1), torch.cat([labels, kind], dim=1)
+
+
+def interact(
+    sam: Sam, features: Features, masks: Tensor, *, rounds: int, left_out: float, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """The losses of `simulate`, summed over its rounds, and what was reached. left_out: see `best_of_some`.
+
+    -> "loss" with its graph, and the mean IoU of the first round ("box", or "click" and "best") and of the "last".
+    """
+    loss = torch.zeros(())
+    report: dict[str, Tensor] = {}
+    for done in simulate(sam, features, masks, rounds=rounds, generator=generator):
+        logits, iou, _ = done.answer
+        losses = mask_loss(logits, done.target)  # (N, 4)
         picked = losses[:, :1].mean()
-        if ambiguous:
+        if done.ambiguous:
             picked = picked + best_of_some(losses[:, 1:], left_out, generator=generator).mean()
-        loss = loss + picked + iou_loss(iou, all_logits.detach(), target).mean() * (2 if ambiguous else 1)
-        with torch.no_grad():
-            best = iou[:, 1:].argmax(dim=1) + 1 if ambiguous else torch.zeros(n, dtype=torch.long)
-            logits = all_logits[torch.arange(n), best][:, None].detach()  # (N, 1, h, w)
-            reached = mask_iou(all_logits, target)
-            if index == 0:
-                report["box" if by_box else "click"] = reached[torch.arange(n), best].mean()
-                if ambiguous:
-                    report["best"] = reached[:, 1:].max(dim=1).values.mean()
-            if index + 1 < rounds:
-                more, kind = next_clicks(logits, target, generator=generator)
-                points, labels = torch.cat([points, more], dim=1), torch.cat([labels, kind], dim=1)
-    report["last"] = mask_iou(logits, target).mean() if logits is not None else loss
+        weight = 2 if done.ambiguous else 1
+        loss = loss + picked + weight * iou_loss(iou, logits.detach(), done.target).mean()
+        reached = mask_iou(logits, done.target)
+        of_picked = reached[torch.arange(len(reached)), done.picked()].mean()
+        report.setdefault(done.name, of_picked)
+        if done.ambiguous:
+            report["best"] = reached[:, 1:].max(dim=1).values.mean()
+        report["last"] = of_picked
+    report.pop("later", None)
     return {"loss": loss / rounds, **report}
 
 
@@ -156,7 +196,8 @@ def train(sam: Sam, batches: Batches, settings: TrainSettings, folder: Path, *, 
     to be resumed later.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(_parameter_groups(sam, settings.weight_decay), lr=settings.learning_rate)
+    groups = _parameter_groups(sam, settings.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
     average = torch.optim.swa_utils.AveragedModel(
         sam, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema), use_buffers=True
     )
@@ -193,11 +234,15 @@ def _step(
 ) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
     rounds = 1 + int(torch.multinomial(torch.tensor([0.25, 0.4, 0.25, 0.1]), 1, generator=generator))
-    with torch.autocast(image.device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # faster in small windows
-        encoded = sam.image_encoder(image.float() / 255)
-        features, objects = sam.project(*encoded).repeat(masks.shape[1]), masks.flatten(0, 1)
-        report = interact(sam, features, objects, rounds=rounds, left_out=left_out, generator=generator)
-        report["features"] = feature_loss(encoded[-1], F.avg_pool2d(masks.float(), STRIDE_PX))
+    fast = has_fast_bf16(image.device)
+    kernels = [SDPBackend.MATH] if fast else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]  # by measurement
+    with torch.autocast(image.device.type, torch.bfloat16, enabled=fast), sdpa_kernel(kernels):
+        features, objects = sam.encode(image.float() / 255), masks.flatten(0, 1)
+        report = interact(
+            sam, features.repeat(masks.shape[1]), objects, rounds=rounds, left_out=left_out, generator=generator
+        )
+        assert features.units is not None
+        report["features"] = feature_loss(features.units, F.avg_pool2d(masks.float(), STRIDE_PX))
     (report["loss"] + report["features"]).backward()
     norm = torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
     if torch.isfinite(norm):
@@ -207,10 +252,11 @@ def _step(
 
 
 def _parameter_groups(sam: Sam, weight_decay: float) -> list[dict[str, object]]:
-    decayed = [p for p in sam.parameters() if p.ndim >= 2]
+    """Matrices and all others; the scorer is left to `calibrate`."""
+    parameters = [p for name, p in sam.named_parameters() if not name.startswith("mask_scorer.")]
     return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": [p for p in sam.parameters() if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
 
 

@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 from samgeo.errors import ModelError
 from samgeo.model.predict import Model, full_size
 from samgeo.model.sam import build_nano, with_corners
+from samgeo.model.scoring import describe
 from samgeo.model.spec import MODELS
 from samgeo.pixels import PixelPrompts
 from tests.contract_suite import ContractSuite
@@ -46,13 +47,17 @@ def test_drawing_later_is_drawing_at_once(model: Model, image: NDArray[np.uint8]
     prompts = PixelPrompts(points=np.array([[[40, 45]], [[3, 4]]], np.float32), labels=np.ones((2, 1), np.int64))
     assert prompts.points is not None
     assert prompts.labels is not None
+    features, scorer = embedding.features, model.sam.mask_scorer
+    assert features.units is not None
+    assert scorer is not None
     with torch.inference_mode():
         clicks, kinds = with_corners(torch.from_numpy(prompts.points), torch.from_numpy(prompts.labels), None)
-        logits, iou = model.sam.decode(embedding.features, clicks, kinds)
+        logits, iou, tokens = model.sam.decode(features, clicks, kinds)
+        scores = scorer(describe(logits, iou.clip(0, 1), features.units, clicks, kinds), tokens)
     several, one = model.decode(embedding, prompts), model.decode(embedding, prompts, multimask=False)
     np.testing.assert_allclose(several.logits, logits[:, 1:].numpy(), atol=1e-4)
     np.testing.assert_allclose(one.logits, logits[:, :1].numpy(), atol=1e-4)
-    np.testing.assert_allclose(several.scores, iou[:, 1:].numpy(), atol=1e-5)
+    np.testing.assert_allclose(several.scores, scores[:, 1:].numpy(), atol=1e-5)
 
 
 def test_position_of_the_crop_in_the_frame_changes_little(model: Model, image: NDArray[np.uint8]) -> None:
@@ -60,8 +65,8 @@ def test_position_of_the_crop_in_the_frame_changes_little(model: Model, image: N
     embedding = model.encode(image)
     clicks, kinds = with_corners(torch.tensor([[[40.0, 45.0]]]), torch.ones(1, 1, dtype=torch.long), None)
     with torch.inference_mode():
-        without, _ = model.sam.decode(embedding.features, clicks, kinds)
-        zero, _ = model.sam.decode(embedding.features, clicks, kinds, origin_px=torch.zeros(1, 2))
+        without, _, _ = model.sam.decode(embedding.features, clicks, kinds)
+        zero, _, _ = model.sam.decode(embedding.features, clicks, kinds, origin_px=torch.zeros(1, 2))
     np.testing.assert_allclose(without.numpy(), zero.numpy(), atol=1e-5)
 
 

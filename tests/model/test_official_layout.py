@@ -13,13 +13,7 @@ from samgeo.model.transformer import TwoWayTransformer
 @pytest.fixture
 def decoder() -> MaskDecoder:
     transformer = TwoWayTransformer(depth=2, embedding_dim=256, num_heads=8, mlp_dim=2048)
-    return MaskDecoder(
-        transformer=transformer,
-        transformer_dim=256,
-        upscaling_dims=(64, 32),
-        high_res_features=False,
-        iou_sigmoid=False,
-    )
+    return MaskDecoder(transformer=transformer, transformer_dim=256, upscaling_dims=(64, 32))
 
 
 def test_size_of_the_sam_decoder(decoder: MaskDecoder) -> None:
@@ -68,6 +62,7 @@ def test_padding_has_no_position() -> None:
 
 def test_decoder_shapes(decoder: MaskDecoder) -> None:
     image, position = torch.randn(1, 256, 8, 6), torch.randn(1, 256, 8, 6)
-    logits, iou = decoder(image, position, torch.randn(3, 2, 256), torch.randn(3, 256, 8, 6), None)
+    logits, iou, tokens = decoder(image, position, torch.randn(3, 2, 256), torch.randn(3, 256, 8, 6))
     assert logits.shape == (3, 4, 32, 24)
     assert iou.shape == (3, 4)
+    assert tokens.shape == (3, 4, 256)

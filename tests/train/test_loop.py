@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 from samgeo.model.weights import load_model
 from samgeo.pixels import Mask, PixelPrompts
 from samgeo.train import nano
-from samgeo.train.crops import draw_crop
+from samgeo.train.calibrate import calibrate
+from samgeo.train.crops import _by_size, draw_crop
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.loop import Batches, TrainSettings, best_of_some, schedule, train
 
@@ -51,6 +53,11 @@ def test_crops_show_the_object_they_were_drawn_for() -> None:
         assert crop.image.dtype == np.uint8
         assert crop.masks.shape == (3, 64, 64)
         assert all(mask.any() for mask in crop.masks)
+
+
+def test_an_image_without_objects_gives_no_crop() -> None:
+    empty = replace(labelled(0), objects=())
+    assert draw_crop(empty, np.random.default_rng(0), size_px=64, objects=3) is None
 
 
 def test_batches_depend_on_seed_and_step_alone(files: list[Path]) -> None:
@@ -98,6 +105,29 @@ def test_resuming_is_exact_and_the_weights_load(files: list[Path], tmp_path: Pat
     model = load_model(tmp_path / "mine.safetensors")
     decoded = model.decode(model.encode(labelled(0).image), PixelPrompts(boxes=np.array([[5, 5, 40, 40]], np.float32)))
     assert decoded.scores.shape == (1, 3)
+
+
+@pytest.mark.slow
+def test_calibrating_teaches_the_scorer_and_changes_nothing_else(files: list[Path]) -> None:
+    settings = TrainSettings(steps=8, decay_steps=8, layouts=((64, 2, 3),))
+    torch.manual_seed(0)
+    sam = nano.build_nano()
+    before = {name: value.clone() for name, value in sam.state_dict().items()}
+    batches = Batches({"a": files}, {"a": 1}, settings)
+    untaught = calibrate(sam, batches, steps=8, passes=1, learning_rate=0.0)
+    taught = calibrate(sam, batches, steps=8, passes=30)
+    assert taught < 0.7 * untaught
+    changed = {name for name, value in sam.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(name.startswith("mask_scorer.") for name in changed)
+
+
+def test_large_objects_are_drawn_sooner() -> None:
+    small, large = np.zeros((40, 40), dtype=bool), np.zeros((40, 40), dtype=bool)
+    small[:2, :2], large[10:30, 10:30] = True, True
+    rng = np.random.default_rng(0)
+    first = [int(_by_size([Mask.from_array(small), Mask.from_array(large)], rng)[0]) for _ in range(400)]
+    assert np.mean(first) == pytest.approx(20 / 22, abs=0.05)
 
 
 @pytest.mark.slow

@@ -1,0 +1,52 @@
+"""Prompts drawn as small maps: clicks as spots, a box as a soft rectangle."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MAPS = ("positive, narrow", "positive, wide", "negative, narrow", "negative, wide", "box")
+"""The drawn maps of one object."""
+_NARROW_PX, _WIDE_PX, _BOX_EDGE_PX = 6.0, 40.0, 4.0
+
+
+def draw_prompts(points: Tensor, labels: Tensor, *, size: tuple[int, int], stride_px: int) -> Tensor:
+    """Clicks as Gaussian spots and the box as a soft rectangle: (N, 5, h, w), see `MAPS`.
+
+    points: (N, T, 2) x,y, an integer is a pixel's centre. labels: (N, T). A box is one pair of labels 2 and 3.
+    """
+    x, y = _centres(points, size, stride_px)  # (w,), (h,)
+    px, py = points[..., 0, None].float(), points[..., 1, None].float()  # (N, T, 1)
+    spots = []
+    for label in (1, 0):
+        present = (labels == label)[..., None].float()  # (N, T, 1)
+        for sigma in (_NARROW_PX, _WIDE_PX):
+            along_x = torch.exp(-((x - px) ** 2) / (2 * sigma**2)) * present  # (N, T, w)
+            along_y = torch.exp(-((y - py) ** 2) / (2 * sigma**2))  # (N, T, h)
+            spots.append(torch.einsum("nth,ntw->nhw", along_y, along_x))  # separable: no (N, T, h, w)
+    box = inside_box(points, labels, size=size, stride_px=stride_px)  # (N, h, w)
+    return torch.stack([*(spot.clamp(max=2) for spot in spots), box], dim=1)  # (N, 5, h, w)
+
+
+def inside_box(points: Tensor, labels: Tensor, *, size: tuple[int, int], stride_px: int, margin: float = 0.0) -> Tensor:
+    """1 inside an object's box, 0 outside and where it has none, soft at its edges: (N, h, w).
+
+    margin: widens the box on each side by this share of its own sides.
+    """
+    x, y = _centres(points, size, stride_px)
+    has_box = (labels == 2).any(dim=1)  # (N,)
+    low = (points.float() * (labels == 2)[..., None]).sum(dim=1)  # (N, 2)
+    high = (points.float() * (labels == 3)[..., None]).sum(dim=1)  # (N, 2)
+    extra = margin * (high - low)
+    low, high = (low - extra)[..., None], (high + extra)[..., None]  # (N, 2, 1)
+    in_x = torch.sigmoid(torch.minimum(x - low[:, 0], high[:, 0] - x) / _BOX_EDGE_PX)  # (N, w)
+    in_y = torch.sigmoid(torch.minimum(y - low[:, 1], high[:, 1] - y) / _BOX_EDGE_PX)  # (N, h)
+    return in_y[:, :, None] * in_x[:, None, :] * has_box[:, None, None]  # (N, h, w)
+
+
+def _centres(points: Tensor, size: tuple[int, int], stride_px: int) -> tuple[Tensor, Tensor]:
+    """x (w,) and y (h,) of the middles of the cells."""
+    return (
+        (torch.arange(size[1], device=points.device) + 0.5) * stride_px - 0.5,
+        (torch.arange(size[0], device=points.device) + 0.5) * stride_px - 0.5,
+    )

@@ -1,0 +1,99 @@
+"""MaskScorer: how good is a mask, judged by the mask itself.
+
+SAM predicts the IoU from a token that has not seen the mask. A small network learns little that way: its scores hardly
+tell good masks from bad ones. This one looks at what was drawn (how sure, how stable, how compact), and at whether what
+lies inside looks alike and unlike what lies around, by the unit vectors of `likeness`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samgeo.model.drawing import inside_box
+from samgeo.model.likeness import STRIDE_PX, cosines, mean_direction
+
+FACTS = 13
+"""What `describe` says of a mask."""
+_RING_CELLS = 4
+
+
+class MaskScorer(nn.Module):
+    """Facts of a mask and its token to the IoU that it probably has with the true object."""
+
+    def __init__(self, *, token_dim: int, hidden_dim: int = 128) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(FACTS + token_dim, hidden_dim),
+            nn.SiLU(),
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.SiLU(),
+            nn.Linear(hidden_dim, 1),
+        )
+
+    def forward(self, facts: Tensor, tokens: Tensor) -> Tensor:
+        """facts (N, M, FACTS) from `describe`, mask tokens (N, M, C) -> IoU (N, M) in 0..1."""
+        return self.layers(torch.cat([facts, tokens.float()], dim=-1)).squeeze(-1).sigmoid()  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def describe(logits: Tensor, predicted: Tensor, units: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+    """Facts about M masks of each of N objects, (N, M, FACTS), each about 0 to 1.
+
+    logits: (N, M, h, w). predicted: (N, M) IoU from SAM's head. units: (B, D, h, w) of B images, N / B consecutive
+    objects in each. points: (N, T, 2) x,y; labels: (N, T), box corners 2 and 3.
+    """
+    logits, units = logits.float(), units.float()
+    h, w = logits.shape[-2:]
+    probability, mask = logits.sigmoid(), (logits > 0).float()
+    area = mask.sum(dim=(2, 3))
+    safe = area.clamp(min=1)
+    sure = (probability * mask).sum(dim=(2, 3))
+    stable = (logits > 1).sum(dim=(2, 3)) / (logits > -1).sum(dim=(2, 3)).clamp(min=1)
+    ring = _grown(mask) - mask
+    inner, outer = mean_direction(units, mask), mean_direction(units, ring)  # (N, M, D)
+    alike = cosines(units, inner)  # (N, M, h, w)
+    eroded = 1 - _grown(1 - mask, cells=1)
+    frame = (
+        mask[..., 0].sum(dim=2) + mask[..., -1].sum(dim=2) + mask[..., 0, :].sum(dim=2) + mask[..., -1, :].sum(dim=2)
+    )
+    box = inside_box(points, labels, size=(h, w), stride_px=STRIDE_PX)[:, None]  # (N, 1, h, w)
+    boxed = (mask * box).sum(dim=(2, 3))
+    return torch.stack(
+        [
+            predicted.float(),
+            sure / safe,
+            sure / torch.maximum(probability, mask).sum(dim=(2, 3)).clamp(min=1),
+            stable,
+            area.clamp(min=1).log2() / 16,
+            (alike * mask).sum(dim=(2, 3)) / safe,
+            (alike * ring).sum(dim=(2, 3)) / ring.sum(dim=(2, 3)).clamp(min=1),
+            (inner * outer).sum(dim=2),
+            (mask - eroded).sum(dim=(2, 3)) / (8 * safe.sqrt()),
+            frame / (4 * safe.sqrt()),
+            _at_first_click(probability, points, labels),
+            boxed / safe,
+            boxed / box.sum(dim=(2, 3)).clamp(min=1),
+        ],
+        dim=2,
+    ).clamp(-2, 2)
+
+
+def _grown(mask: Tensor, cells: int = _RING_CELLS) -> Tensor:
+    """The mask and what is within some cells of it, along rows and columns: (N, M, h, w)."""
+    side = 2 * cells + 1
+    along_x = F.max_pool2d(mask, (1, side), stride=1, padding=(0, cells))
+    return F.max_pool2d(along_x, (side, 1), stride=1, padding=(cells, 0))
+
+
+def _at_first_click(probability: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+    """Probability (N, M) at the first click on the object; 0 where there is none."""
+    n, m, h, w = probability.shape
+    if not labels.shape[1]:
+        return probability.new_zeros(n, m)
+    on = (labels == 1).float()
+    first = on.argmax(dim=1)  # (N,)
+    xy = (points[torch.arange(n), first].float() + 0.5) / STRIDE_PX  # (N, 2) in cells
+    col, row = xy[:, 0].long().clamp(0, w - 1), xy[:, 1].long().clamp(0, h - 1)
+    return probability[torch.arange(n), :, row, col] * on.amax(dim=1)[:, None]

@@ -1,0 +1,68 @@
+"""Maps of likeness, on an image of two kinds of pixels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from samgeo.model.likeness import MAPS, compare
+
+POSITIVE, NEGATIVE, INSIDE, AROUND, EARLIER = range(len(MAPS))
+
+
+@pytest.fixture
+def units() -> Tensor:
+    """(2, 2, 8, 8): a square of cells (2..5, 3..6) with one vector, the rest with another; the second image turned."""
+    one = torch.zeros(2, 8, 8)
+    one[0], one[0, 2:6, 3:7], one[1, 2:6, 3:7] = 1, 0, 1
+    return torch.stack([one, one.transpose(1, 2)])
+
+
+def clicks(*points: tuple[float, float], labels: list[int], objects: int = 1) -> tuple[Tensor, Tensor]:
+    return torch.tensor([points] * objects), torch.tensor([labels] * objects)
+
+
+def test_a_click_finds_what_looks_like_it(units: Tensor) -> None:
+    points, labels = clicks((17.5, 13.5), (1.5, 1.5), labels=[1, 0], objects=2)
+    maps, looks = compare(units, points, labels, None)  # one object in each image
+    square = units[:, 1]
+    torch.testing.assert_close(maps[:, POSITIVE], square)
+    torch.testing.assert_close(maps[:, NEGATIVE], 1 - square)
+    assert not maps[:, INSIDE:].any()
+    torch.testing.assert_close(looks, torch.tensor([[[0.0, 1.0], [1.0, 0.0]]]).expand(2, -1, -1))
+
+
+def test_of_several_clicks_the_nearest_look_counts(units: Tensor) -> None:
+    maps, _ = compare(units[:1], *clicks((17, 13), (1, 1), labels=[1, 1]), None)
+    torch.testing.assert_close(maps[0, POSITIVE], torch.ones(8, 8))
+    assert not maps[0, NEGATIVE].any()
+
+
+def test_a_padding_point_says_nothing(units: Tensor) -> None:
+    maps, looks = compare(units[:1], *clicks((17, 13), (0, 0), labels=[-1, -1]), None)
+    assert not maps.any()
+    assert not looks.any()
+
+
+def test_a_box_stands_for_its_inside(units: Tensor) -> None:
+    maps, looks = compare(units[:1], *clicks((11.5, 7.5), (27.5, 23.5), labels=[2, 3]), None)
+    square = units[0, 1]
+    assert maps[0, INSIDE][square == 1].min() > maps[0, INSIDE][square == 0].max()
+    assert maps[0, AROUND][square == 0].min() > maps[0, AROUND][square == 1].max()
+    assert looks[0, 0, 1] > looks[0, 0, 0]
+    torch.testing.assert_close(looks[0, 0], looks[0, 1])
+
+
+def test_an_earlier_mask_stands_for_its_inside(units: Tensor) -> None:
+    mask = (units[:1, 1:] * 2 - 1) * 20
+    maps, _ = compare(units[:1], *clicks((0, 0), labels=[-1]), mask)
+    torch.testing.assert_close(maps[0, EARLIER], units[0, 1], atol=1e-4, rtol=0)
+
+
+def test_objects_belong_to_images_in_order(units: Tensor) -> None:
+    points, labels = clicks((17, 13), labels=[1], objects=4)
+    together, _ = compare(units, points, labels, None)
+    for image in range(2):
+        alone, _ = compare(units[image : image + 1], points[:2], labels[:2], None)
+        torch.testing.assert_close(together[2 * image : 2 * image + 2], alone)
