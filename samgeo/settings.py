@@ -26,7 +26,7 @@ class Settings:
     """Ground metres of one pixel of the working grid; None: the raster's own pixels."""
     granularity: Granularity | None = None
     """What to keep where masks nest. whole, part, subpart: the largest, middle, smallest of a prompt's three masks;
-    best: the one with the highest score; all: every mask. None: best with prompts, all without."""
+    best: the one with the highest score; all: every mask. None: best with prompts, what suits the model without."""
     exclusive: bool = False
     """No two features overlap: of overlapping ones the higher score, then the smaller area, keeps the pixels."""
     aoi: Any = None

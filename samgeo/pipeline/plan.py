@@ -149,6 +149,6 @@ def _everything(settings: Settings, model: PromptableModel) -> EverythingSetting
         "pred_iou_thresh": settings.pred_iou_thresh,
         "stability_score_thresh": settings.stability_score_thresh,
         "box_nms_thresh": settings.box_nms_thresh,
-        "granularity": settings.granularity or "all",
+        "granularity": settings.granularity,
     }
     return replace(model.everything, **{name: value for name, value in given.items() if value is not None})
