@@ -21,9 +21,9 @@ from samgeo.train.scenes import make_scene
 CRS = "EPSG:32633"
 ORIGIN = (500_000.0, 5_538_000.0)
 """Map coordinates of the scene's upper left corner; the place is real, the scene is not."""
-GSD_M = 0.2
-RESOLUTION_M = 0.4
-"""What the model sees: half the scene's pixels each way are enough for houses, in a quarter of the time."""
+GSD_M = 0.5
+RESOLUTION_M = 1.0
+"""What the model sees: half the scene's pixels each way are enough for fields, in a quarter of the time."""
 PICTURE_PX = 1600
 COLOURS = ((255, 214, 10), (0, 200, 255), (255, 85, 85), (120, 255, 120), (255, 130, 230), (255, 160, 60))
 """Outlines and tints that stand out from roofs, fields and water."""
@@ -48,7 +48,7 @@ class Demo:
     """Map coordinates x, y of a point on one of the objects."""
 
 
-def run_demo(folder: Path, *, size_px: int = 4096, seed: int = 6, progress: Report | None = None) -> Demo:
+def run_demo(folder: Path, *, size_px: int = 4096, seed: int = 10, progress: Report | None = None) -> Demo:
     """Make, segment and draw a scene; what an earlier demo left in the folder is replaced.
 
     size_px: side of the scene. seed: which scene. progress: as `segment` takes it.

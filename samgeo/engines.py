@@ -208,5 +208,15 @@ class _Flight(Generic[Job, Result]):
             attempt.suspect = True
             if not alone or self._ledger.may_retry(attempt, error):
                 self._again.appendleft(attempt)
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        _end(self._executor)
         self._executor = self._make()
+
+
+def _end(broken: Executor) -> None:
+    """Shut a broken executor down.
+
+    One of processes may have started a worker after it told all others to end, and would wait for it for ever.
+    """
+    for process in list((getattr(broken, "_processes", None) or {}).values()):
+        process.kill()
+    broken.shutdown(wait=True, cancel_futures=True)

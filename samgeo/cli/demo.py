@@ -24,7 +24,7 @@ from samgeo.cli.progress import reporter
     metavar="PX",
     help="Side of the scene.",
 )
-@headed("Scene", "--seed", type=int, default=6, show_default=True, help="Which scene.")
+@headed("Scene", "--seed", type=int, default=10, show_default=True, help="Which scene.")
 @progress_option
 @debug_option
 def demo(folder: Path, size_px: int, seed: int, progress: str) -> None:
