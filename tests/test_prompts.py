@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -277,7 +278,7 @@ def test_several_layers_are_not_guessed_from(tmp_path: Path) -> None:
 def test_the_users_file_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "busy.gpkg"
     table([click(5, 5)]).to_file(path)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA journal_mode=WAL")
     before = path.read_bytes()
     assert len(Prompts(points=path).to_pixels(GRID)) == 1
