@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+BOX_CORNERS = (2, 3)
+"""Labels of a box's first (top left) and second (bottom right) corner; 0, 1 and -1 are those of `PixelPrompts`."""
 MAPS = ("positive, narrow", "positive, wide", "negative, narrow", "negative, wide", "box")
 """The drawn maps of one object."""
 _NARROW_PX, _WIDE_PX, _BOX_EDGE_PX = 6.0, 40.0, 4.0
@@ -34,9 +36,9 @@ def inside_box(points: Tensor, labels: Tensor, *, size: tuple[int, int], stride_
     margin: widens the box on each side by this share of its own sides.
     """
     x, y = _centres(points, size, stride_px)
-    has_box = (labels == 2).any(dim=1)  # (N,)
-    low = (points.float() * (labels == 2)[..., None]).sum(dim=1)  # (N, 2)
-    high = (points.float() * (labels == 3)[..., None]).sum(dim=1)  # (N, 2)
+    first, second = ((labels == corner)[..., None] for corner in BOX_CORNERS)  # (N, T, 1)
+    has_box = first.any(dim=1)[:, 0]  # (N,)
+    low, high = (points.float() * first).sum(dim=1), (points.float() * second).sum(dim=1)  # (N, 2)
     extra = margin * (high - low)
     low, high = (low - extra)[..., None], (high + extra)[..., None]  # (N, 2, 1)
     in_x = torch.sigmoid(torch.minimum(x - low[:, 0], high[:, 0] - x) / _BOX_EDGE_PX)  # (N, w)

@@ -14,9 +14,6 @@ from torch import Tensor, nn
 from samgeo.model import drawing, likeness
 from samgeo.model.layers import LayerNorm2d
 
-BOX_CORNERS = (2, 3)
-"""Labels of a box's first (top left) and second (bottom right) corner; 0, 1 and -1 are those of `PixelPrompts`."""
-
 MAPS = len(drawing.MAPS) + len(likeness.MAPS)
 """Maps beside the mask prompt."""
 

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samgeo.model.drawing import draw_prompts
+from samgeo.model.drawing import BOX_CORNERS, draw_prompts
 from samgeo.model.likeness import compare
 from samgeo.model.mask_decoder import Decoded, MaskDecoder
 from samgeo.model.nano_encoder import NanoEncoder
-from samgeo.model.prompt_encoder import BOX_CORNERS, PromptEncoder
+from samgeo.model.prompt_encoder import PromptEncoder
 from samgeo.model.scoring import MaskScorer
 from samgeo.model.transformer import TwoWayTransformer
 
