@@ -1,6 +1,6 @@
 # make demo     see it work: environment, installation, a scene, a GeoPackage and a picture
 # make test     the whole suite             make lint    format, style, types, layers
-# make sweep    the suite with 20 times the property examples
+# make sweep    the suite with 20 times the property examples, and the tests marked `sweep`; takes hours
 # make quality  how good MODEL is on the windows that `python -m samgeo.train.prepare` made, beside the baselines
 # make venv     only the environment        make clean   remove environment, caches and demo output
 #
@@ -58,7 +58,7 @@ demo: venv
 
 # One thread a worker: the workers share the processors already.
 test: dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not sweep" $(TESTS)
 
 sweep: dev
 	@OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=sweep $(BIN)/python -m pytest -n $(WORKERS) --timeout 3600 $(TESTS)
