@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
@@ -125,15 +124,16 @@ def _devices() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    """Are the weights that belong to the package there?"""
-    from samgeo.model.spec import MODELS
+    """Are the weights that belong to the package there, and which others?"""
+    from samgeo.model.published import PUBLISHED
+    from samgeo.model.store import path_of
 
-    for spec in MODELS.values():
-        path = Path(str(files("samgeo.model") / spec.file))
+    for published in PUBLISHED.values():
+        path = path_of(published)
         if path.is_file():
-            yield _ok(f"model {spec.name}", f"{path}, {path.stat().st_size / 1e6:.1f} MB")
-        else:
-            yield _problem(f"model {spec.name}", f"{path}: no such file. Fix: install samgeo again")
+            yield _ok(f"model {published.name}", f"{path}, {path.stat().st_size / 1e6:.1f} MB")
+        elif not published.url:
+            yield _problem(f"model {published.name}", f"{path}: no such file. Fix: install samgeo again")
 
 
 def _copies() -> Iterator[Finding]:

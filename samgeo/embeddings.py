@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from samgeo import __version__
 from samgeo.commit import write_file
 from samgeo.errors import SamgeoWarning, UsageError
+from samgeo.folders import user_cache
 
 MAX_BYTES = 10 * 10**9
 """Default limit of a cache on disk."""
@@ -238,9 +239,7 @@ class EmbeddingCache:
 
 def default_folder() -> Path:
     """Where embeddings are kept: $SAMGEO_CACHE/embeddings, else in the user's cache folder."""
-    import pooch
-
-    return Path(os.environ.get("SAMGEO_CACHE") or pooch.os_cache("samgeo")).expanduser() / "embeddings"
+    return user_cache() / "embeddings"
 
 
 def pack(arrays: Arrays) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 import pytest
 
 from samgeo import doctor
+from samgeo.model import store
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,8 @@ def test_a_missing_library_and_its_fix(monkeypatch):
 
 def test_weights_that_are_missing_are_a_problem(findings, monkeypatch, tmp_path):
     assert findings["model samgeo-nano"].state == "ok"
-    monkeypatch.setattr(doctor, "files", lambda package: tmp_path)
+    monkeypatch.setattr(store, "files", lambda package: tmp_path)
+    monkeypatch.setenv("SAMGEO_CACHE", str(tmp_path))
     [missing] = doctor._weights()
     assert missing.state == "problem"
     assert "Fix: install samgeo again" in missing.text

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from samgeo.cli.options import debug_option
-
-if TYPE_CHECKING:
-    from samgeo.model.spec import ModelSpec
 
 
 @click.group(invoke_without_command=True)
@@ -27,12 +22,15 @@ def models(ctx: click.Context) -> None:
 @debug_option
 def list_models() -> None:
     """List the known models."""
+    from samgeo.model.published import PUBLISHED
     from samgeo.model.spec import MODELS
+    from samgeo.model.store import path_of
 
-    width = max(len(name) for name in MODELS)
-    for spec in MODELS.values():
-        here = "here" if weights_of(spec).is_file() else "    "
-        click.echo(f"{spec.name:<{width}}  {here}  {spec.licence:<12} {spec.good_for}")
+    width = max(len(name) for name in PUBLISHED)
+    for published in PUBLISHED.values():
+        here = "here" if path_of(published).is_file() else "    "
+        runs = "" if published.name in MODELS else "  (not in this version)"
+        click.echo(f"{published.name:<{width}}  {here}  {published.licence:<12} {published.good_for}{runs}")
 
 
 @models.command()
@@ -40,22 +38,21 @@ def list_models() -> None:
 @debug_option
 def info(name: str) -> None:
     """Show everything about the model NAME, and check its weights."""
-    from samgeo.model.spec import find_spec
+    from samgeo.model.published import find_published
+    from samgeo.model.store import path_of
 
-    spec = find_spec(name)
-    path = weights_of(spec)
+    published = find_published(name)
+    path = path_of(published)
     facts = {
-        "good for": spec.good_for,
-        "licence": spec.licence,
-        "architecture": spec.architecture,
-        "tile": f"{spec.tile_px} px",
+        "good for": published.good_for,
+        "licence": published.licence,
         "weights": str(path) if path.is_file() else f"not here; samgeo models pull {name}",
     }
     if path.is_file():
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         facts |= {"size": f"{path.stat().st_size / 1e6:.1f} MB", "sha256": digest}
-    click.echo(spec.name)
+    click.echo(published.name)
     for fact, value in facts.items():
         click.echo(f"  {fact:<13} {value}")
 
@@ -66,18 +63,10 @@ def info(name: str) -> None:
 def pull(name: str) -> None:
     """Make sure that the weights of the model NAME are here; those in the package need no fetching."""
     from samgeo.errors import WeightsError
-    from samgeo.model.spec import find_spec
+    from samgeo.model.published import find_published
+    from samgeo.model.store import path_of
 
-    path = weights_of(find_spec(name))
+    path = path_of(find_published(name))
     if not path.is_file():
-        raise WeightsError(
-            f"{path}: the weights of {name} belong to the package and are missing. Fix: install it again"
-        )
+        raise WeightsError(f"{path}: the weights of {name} are missing. Fix: install samgeo again")
     click.echo(f"{name} is part of the package, nothing to fetch: {path}")
-
-
-def weights_of(spec: ModelSpec) -> Path:
-    """Where the weights of a model lie."""
-    from importlib.resources import files
-
-    return Path(str(files("samgeo.model") / spec.file))

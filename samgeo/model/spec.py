@@ -1,12 +1,15 @@
-"""The table of known models: what each is, where its weights are, and under which licence."""
+"""The table of models that can run here: which network each is, and how it wants to be asked.
+
+What is published about the weights of a model is in `published`, under the same name.
+"""
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
-from samgeo.errors import UnknownModelError
+from samgeo.errors import ModelError
 from samgeo.model.automatic import EverythingSettings
+from samgeo.model.published import find_published
 
 DEFAULT_MODEL = "samgeo-nano"
 """What runs when no model is named: its weights are in the package."""
@@ -14,24 +17,16 @@ DEFAULT_MODEL = "samgeo-nano"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One known model."""
+    """One model that can run here."""
 
     name: str
-    """What `load_model` and `--model` take."""
+    """What `load_model` and `--model` take; the key of `published.PUBLISHED`."""
     architecture: str
     """Which network `samgeo.model.weights` builds for it."""
-    file: str
-    """Name of the weights file inside the package."""
-    parameters: int
-    """Number of parameters."""
     tile_px: int
     """Side of the read window that suits it."""
     everything: EverythingSettings
     """How to ask it for everything in a window."""
-    licence: str
-    """Of the weights."""
-    good_for: str
-    """One line for `samgeo models`."""
 
 
 MODELS = {
@@ -40,8 +35,6 @@ MODELS = {
         ModelSpec(
             name="samgeo-nano",
             architecture="nano",
-            file="nano/samgeo-nano.safetensors",
-            parameters=10_159_545,
             tile_px=512,
             everything=EverythingSettings(
                 points_per_side=16,
@@ -51,18 +44,18 @@ MODELS = {
                 mask_nms_thresh=0.5,
                 granularity="best",
             ),
-            licence="Apache-2.0",
-            good_for="overhead imagery from 5 cm to 10 m on any machine; in the box, nothing to download",
         ),
     )
 }
-"""Known models by name."""
+"""Models that can run here, by name."""
 
 
 def find_spec(name: str) -> ModelSpec:
-    """The known model of this name; UnknownModelError names those that are close."""
-    if name in MODELS:
-        return MODELS[name]
-    close = difflib.get_close_matches(name, MODELS, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known models: {', '.join(MODELS)}"
-    raise UnknownModelError(f"{name}: no model of this name and no file at this path; {hint} (samgeo models list)")
+    """The model of this name. Raises UnknownModelError, and ModelError where it is known but has no network here."""
+    published = find_published(name)
+    if published.name not in MODELS:
+        raise ModelError(
+            f"{name}: its weights are known, but this version of samgeo has no network for them; expected one of "
+            f"{', '.join(MODELS)} (samgeo models list)"
+        )
+    return MODELS[published.name]

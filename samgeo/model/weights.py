@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import torch
@@ -14,8 +13,10 @@ from torch import Tensor
 from samgeo.errors import ModelError, WeightsError
 from samgeo.model.precision import has_fast_bf16
 from samgeo.model.predict import Model
+from samgeo.model.published import PUBLISHED
 from samgeo.model.sam import Sam, build_nano
 from samgeo.model.spec import DEFAULT_MODEL, MODELS, ModelSpec, find_spec
+from samgeo.model.store import path_of
 
 BUILDERS = {"nano": build_nano}
 """Network with random weights by `ModelSpec.architecture`."""
@@ -42,9 +43,8 @@ def load_model(
     as_path = Path(name_or_path)
     if as_path.suffix or as_path.exists() or len(as_path.parts) > 1:
         return _load(as_path, spec, chosen, numerics)
-    spec = spec or find_spec(str(name_or_path))
-    with as_file(files("samgeo.model") / spec.file) as path:
-        return _load(path, spec, chosen, numerics)
+    found = find_spec(str(name_or_path))
+    return _load(path_of(PUBLISHED[found.name]), spec or found, chosen, numerics)
 
 
 def _load(path: Path, spec: ModelSpec | None, device: torch.device, precision: str) -> Model:

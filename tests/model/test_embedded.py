@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 import numpy as np
 import pytest
 
 from samgeo.errors import UnknownModelError, WeightsError
 from samgeo.model.predict import Model
-from samgeo.model.spec import MODELS
+from samgeo.model.published import PUBLISHED
+from samgeo.model.store import path_of
 from samgeo.model.weights import load_model
 from samgeo.pixels import Mask, PixelPrompts
 from samgeo.train.scenes import make_scene
@@ -17,6 +16,8 @@ from tests.contract_suite import ContractSuite
 
 SEED = 1_000_003
 """Far from the seeds of training."""
+
+NANO = PUBLISHED["samgeo-nano"]
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +35,9 @@ class TestEmbedded(ContractSuite):
 
 
 def test_weights_are_small_and_in_the_package(model: Model) -> None:
-    spec = MODELS["samgeo-nano"]
-    assert len(files("samgeo.model").joinpath(spec.file).read_bytes()) <= 30_000_000
-    assert sum(p.numel() for p in model.sam.parameters()) == spec.parameters
-    assert model.name == spec.name
+    assert path_of(NANO).stat().st_size <= 30_000_000
+    assert sum(p.numel() for p in model.sam.parameters()) == NANO.parameters
+    assert model.name == NANO.name
 
 
 def test_boxes_find_buildings(model: Model) -> None:
@@ -62,7 +62,7 @@ def test_damaged_and_foreign_weights(tmp_path) -> None:
     from safetensors.numpy import save_file
 
     torn = tmp_path / "torn.safetensors"
-    torn.write_bytes(files("samgeo.model").joinpath(MODELS["samgeo-nano"].file).read_bytes()[:100_000])
+    torn.write_bytes(path_of(NANO).read_bytes()[:100_000])
     with pytest.raises(WeightsError, match="not a whole safetensors file"):
         load_model(torn)
     foreign = tmp_path / "foreign.safetensors"
