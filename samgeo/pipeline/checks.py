@@ -50,6 +50,6 @@ def _files(prompts: Prompts | None, settings: Settings) -> list[Path]:
 
 
 def _place(prompts: Prompts, raster: Raster) -> PlacedPrompts:
-    if any(layer.frame != "pixel" for layer in prompts.layers):
+    if not all(layer.in_pixels for layer in prompts.layers):
         raster.require_placed()
     return prompts.to_pixels(raster.grid, native_grid=raster.native_grid, valid=raster.valid_at)

@@ -34,7 +34,7 @@ def check_swapped(layer: PromptLayer, placed: Placed, swapped: Placed) -> None:
     """Raise `PromptError` if the prompts of a layer that miss the raster hit it with x and y swapped."""
     (hits, tried), (swapped_hits, _) = _hits(placed), _hits(swapped)
     if swapped_hits > max(hits, tried / 2):
-        first, second = ("column", "row") if layer.frame == "pixel" else ("x or longitude", "y or latitude")
+        first, second = ("column", "row") if layer.in_pixels else ("x or longitude", "y or latitude")
         raise PromptError(
             f"{layer.name}: {hits} of {tried} {layer.kind} lie on the raster, but {swapped_hits} do with the two "
             f"coordinates swapped; expected {first} before {second}. Fix: swap them"

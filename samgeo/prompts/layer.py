@@ -58,6 +58,11 @@ class PromptLayer:
     def __len__(self) -> int:
         return len(self.geometries)
 
+    @property
+    def in_pixels(self) -> bool:
+        """True if the coordinates are columns and rows; comparing a CRS with a text would look for a CRS of that name."""
+        return not isinstance(self.frame, CRS) and self.frame == "pixel"
+
     def object_id(self, index: int) -> str:
         """What a feature calls its prompt: where it comes from and its id there, such as boxes/17."""
         return f"{self.prefix}/{self.ids[self.rows[index]]}"
@@ -98,8 +103,8 @@ def read_layer(kind: Kind, source: Any, *, crs: object = None) -> PromptLayer:
 
 def read_frame(crs: object) -> Frame | None:
     """A CRS, "pixel", "raster", or None if nothing was said. Raises `PromptError` for what is none of these."""
-    if crs in ("pixel", "raster"):
-        return crs
+    if isinstance(crs, str) and crs in ("pixel", "raster"):
+        return crs  # type: ignore[return-value]
     try:
         parsed = parse_crs(crs)
     except RasterError as error:

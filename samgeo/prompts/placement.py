@@ -169,7 +169,7 @@ def _densified(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
 def _to_pixels(xy: Floats, row: NDArray[np.int64], layer: PromptLayer, way: tuple[Grid, Route, Grid]) -> Floats:
     """(v, 2) columns and rows of vertices; row: (v,) which prompt they belong to."""
     grid, route, native = way
-    if layer.frame == "pixel":
+    if layer.in_pixels:
         if native == grid:
             return xy
         x, y = native.to_map(xy[:, 0], xy[:, 1])
