@@ -14,12 +14,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 from samgeo.errors import PartialResultError, RasterError, SamgeoError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+P = ParamSpec("P")
 
 GIVE_UP_AFTER = 20
 """So many jobs may fail for good before the others are not tried any more: then it is not about single tiles."""
@@ -50,16 +51,32 @@ def run_jobs(
         flight: _Flight[Job, Result] = _Flight(function=function, executor=executor, ledger=ledger)
         try:
             yield from flight.run(iter(jobs), in_flight)
-        finally:
-            flight.close()
+        except BaseException:
+            flight.abandon()
+            raise
+        flight.close()
     ledger.settle()
 
 
 def process_pool(workers: int) -> ProcessPoolExecutor:
     """A pool of spawned processes that share the cores between them, ignore Ctrl-C and end when their parent does."""
-    return ProcessPoolExecutor(
+    return _SpawnPool(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(workers,)
     )
+
+
+class _SpawnPool(ProcessPoolExecutor):
+    """Its workers never hear Ctrl-C, which a terminal sends to them too, not even before they run code of ours."""
+
+    def submit(self, fn: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Future[Result]:
+        """As every executor does; this is where processes are started, which inherit what their parent blocks."""
+        if not hasattr(signal, "pthread_sigmask"):
+            return super().submit(fn, *args, **kwargs)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(workers: int) -> None:
@@ -165,10 +182,16 @@ class _Flight(Generic[Job, Result]):
                     self._again.append(attempt)
 
     def close(self) -> None:
+        """All jobs are done."""
+        if self._make is not None:
+            self._executor.shutdown(wait=True)
+
+    def abandon(self) -> None:
+        """Stop at once where jobs run in processes of ours: what is lost is done again. Threads finish their job."""
         for future in self._flying:
             future.cancel()
         if self._make is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
+            _end(self._executor)
 
     def _fill(self, jobs: Iterator[Job], in_flight: int) -> bool:
         """Submit until enough are in flight; False when nothing is left to wait for."""
@@ -212,11 +235,11 @@ class _Flight(Generic[Job, Result]):
         self._executor = self._make()
 
 
-def _end(broken: Executor) -> None:
-    """Shut a broken executor down.
+def _end(executor: Executor) -> None:
+    """Shut an executor down whose results nobody waits for, or which is broken.
 
-    One of processes may have started a worker after it told all others to end, and would wait for it for ever.
+    A broken one of processes may have started a worker after it told all others to end, and would wait for it for ever.
     """
-    for process in list((getattr(broken, "_processes", None) or {}).values()):
+    for process in list((getattr(executor, "_processes", None) or {}).values()):
         process.kill()
-    broken.shutdown(wait=True, cancel_futures=True)
+    executor.shutdown(wait=True, cancel_futures=True)
