@@ -141,10 +141,14 @@ def write_kind(path: Path, kind: Kind) -> Path:
     return path
 
 
-def centres(path: Path, pixels: Any = PIXELS, crs: Any = None) -> NDArray[np.float64]:
-    """(n, 2) x, y of the centres of pixels (row, column), as GDAL and its PROJ say; crs: None for the raster's own."""
+def places(path: Path, *, at: tuple[float, float], crs: Any = None) -> NDArray[np.float64]:
+    """(n, 2) x, y of a place in each of `PIXELS`, as GDAL and its PROJ say.
+
+    at: how far across and down in the pixel. crs: of the result; None for the raster's own.
+    """
+    rows, cols = np.array(PIXELS).T
     with rasterio.open(path) as dataset:
-        x, y = (dataset.transform @ (np.array(pixels).T[::-1] + 0.5)) if len(pixels) else ([], [])
+        x, y = dataset.transform @ (cols + at[0], rows + at[1])
         own = dataset.crs
     if crs is not None:
         x, y = rasterio.warp.transform(own, crs, list(x), list(y))

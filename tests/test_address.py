@@ -12,7 +12,7 @@ import rasterio.warp
 from samgeo.pipeline.segment import segment
 from samgeo.prompts.prompts import Prompts
 from samgeo.session import Session
-from tests.address import KINDS, PIXELS, TILED, AddressModel, centres, covered, write_kind
+from tests.address import KINDS, PIXELS, TILED, AddressModel, covered, places, write_kind
 
 
 @pytest.fixture(params=KINDS)
@@ -31,20 +31,21 @@ def found(path: Path, points, crs) -> list[list[tuple[int, int]]]:
 def test_segment_answers_with_the_pixel_under_the_click_in_any_crs(placed):
     path, kind = placed
     expected = [[pixel] for pixel in PIXELS]
-    assert found(path, centres(path), kind.crs) == expected
-    assert found(path, centres(path), "raster") == expected
-    for crs in kind.others:
-        assert found(path, centres(path, crs=crs), crs) == expected, crs
+    assert found(path, places(path, at=(0.03, 0.97)), kind.crs) == expected
+    assert found(path, places(path, at=(0.97, 0.03)), "raster") == expected
+    for crs, at in zip(kind.others, [(0.03, 0.03), (0.97, 0.97)], strict=True):
+        assert found(path, places(path, at=at, crs=crs), crs) == expected, crs
 
 
 def test_session_answers_with_the_pixel_under_the_click(placed):
     path, kind = placed
     with Session(path, model=AddressModel(), settings=TILED) as session:
-        own = centres(path)
-        other = centres(path, crs=kind.others[0])
+        other = places(path, at=(0.97, 0.03), crs=kind.others[0])
         back = rasterio.warp.transform(kind.others[0], session.crs.to_wkt(), *other.T)
-        for pixel, places in zip(PIXELS, zip(own, np.stack(back, axis=1), strict=True), strict=True):
-            for x, y in places:
+        for pixel, clicks in zip(
+            PIXELS, zip(places(path, at=(0.03, 0.97)), np.transpose(back), strict=True), strict=True
+        ):
+            for x, y in clicks:
                 session.clear()
                 session.add_point(x, y)
                 assert covered(path, session.chosen.geometry) == [pixel]

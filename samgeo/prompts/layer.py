@@ -60,7 +60,7 @@ class PromptLayer:
 
     @property
     def in_pixels(self) -> bool:
-        """True if the coordinates are columns and rows; comparing a CRS with a text would look for a CRS of that name."""
+        """True if the coordinates are columns and rows. Comparing a CRS with a text looks for one of that name."""
         return not isinstance(self.frame, CRS) and self.frame == "pixel"
 
     def object_id(self, index: int) -> str:
