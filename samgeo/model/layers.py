@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Activation = Callable[[Tensor], Tensor]
 
 
 class LayerNorm2d(nn.Module):
@@ -37,3 +40,29 @@ class MLP(nn.Module):
         for layer in self.layers[:-1]:
             x = F.relu(layer(x))
         return self.layers[-1](x)  # type: ignore[no-any-return]
+
+
+class MLPBlock(nn.Module):
+    """The feed-forward part of a transformer block."""
+
+    def __init__(self, embedding_dim: int, mlp_dim: int, *, activation: Activation = F.relu) -> None:
+        super().__init__()
+        self.lin1 = nn.Linear(embedding_dim, mlp_dim)
+        self.lin2 = nn.Linear(mlp_dim, embedding_dim)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., C)."""
+        return self.lin2(self.activation(self.lin1(x)))  # type: ignore[no-any-return]
+
+
+class PatchEmbed(nn.Module):
+    """One strided convolution: patches of the image to tokens."""
+
+    def __init__(self, embed_dim: int, *, kernel: int, stride: int, padding: int = 0) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, embed_dim, kernel, stride=stride, padding=padding)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, H / stride, W / stride, C)."""
+        return self.proj(image).permute(0, 2, 3, 1)  # type: ignore[no-any-return]

@@ -36,6 +36,19 @@ class Decoded(NamedTuple):
     """(N, 4, C), the mask tokens."""
 
 
+class Attended(NamedTuple):
+    """What the transformer made of N objects' prompts: enough to rank their masks and to draw them."""
+
+    tokens: Tensor
+    """(N, 4, C), the mask tokens; the first is for unambiguous prompts."""
+    src: Tensor
+    """(N, C, h, w), the image embedding as the prompts changed it."""
+    iou: Tensor
+    """(N, 4), what the IoU head expects."""
+    object_score: Tensor | None
+    """(N, 1), above 0 where the object is in the image; None in decoders that do not say (SAM's)."""
+
+
 class MaskDecoder(nn.Module):
     """Image embedding and prompt tokens to mask logits at stride 4 and IoU predictions."""
 
@@ -47,12 +60,13 @@ class MaskDecoder(nn.Module):
         upscaling_dims: tuple[int, int],
         high_res_channels: int = 0,
         iou_sigmoid: bool = False,
-        iou_head_hidden_dim: int = 256,
+        object_score: bool = False,
         likeness_dim: int = 0,
         activation: type[nn.Module] = nn.GELU,
     ) -> None:
         """upscaling_dims: channels at strides 8 and 4. high_res_channels: of the encoder's features there, if any.
 
+        iou_sigmoid, object_score: SAM 2's: IoU in 0..1, and a token that says whether the object is there at all.
         likeness_dim: width of the unit vectors that masks also are products with, see `likeness`.
         """
         super().__init__()
@@ -61,6 +75,10 @@ class MaskDecoder(nn.Module):
         self.transformer = transformer
         self.iou_token = nn.Embedding(1, transformer_dim)
         self.mask_tokens = nn.Embedding(NUM_MASKS, transformer_dim)
+        self.object_score = object_score
+        if object_score:
+            self.obj_score_token = nn.Embedding(1, transformer_dim)
+            self.pred_obj_score_head = MLP(transformer_dim, transformer_dim, 1, 3)
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(transformer_dim, middle, 2, stride=2),
             LayerNorm2d(middle),
@@ -79,7 +97,7 @@ class MaskDecoder(nn.Module):
         self.output_hypernetworks_mlps = nn.ModuleList(
             MLP(transformer_dim, transformer_dim, products, 3) for _ in range(NUM_MASKS)
         )
-        self.iou_prediction_head = MLP(transformer_dim, iou_head_hidden_dim, NUM_MASKS, 3)
+        self.iou_prediction_head = MLP(transformer_dim, 256, NUM_MASKS, 3)
 
     def forward(
         self,
@@ -93,26 +111,34 @@ class MaskDecoder(nn.Module):
         alike: Tensor | None = None,
     ) -> Decoded:
         """All four masks of N prompted objects. Arguments as of the parts below."""
-        tokens, src, iou = self.attend(image, image_pe, sparse, dense)
+        tokens, src, iou, _ = self.attend(image, image_pe, sparse, dense)
         weights = torch.stack([self.hyper(tokens[:, i], i) for i in range(NUM_MASKS)], dim=1)  # (N, 4, P)
         return Decoded(self.draw(weights, self.upscale(src, high_res), units, alike), iou, tokens)
 
-    def attend(self, image: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What is cheap and enough to rank the masks: the transformer and the IoU head.
+    def attend(self, image: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor) -> Attended:
+        """What is cheap and enough to rank the masks: the transformer and the heads.
 
         image: (N or 1, C, h, w). image_pe: (N or 1, C, h, w). sparse: (N, T, C). dense: (N, C, h, w).
-        -> mask tokens (N, 4, C), image embedding as the prompts changed it (N, C, h, w), IoU (N, 4); the first mask is
-        for unambiguous prompts.
         """
-        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])  # (5, C)
-        tokens = torch.cat([own.expand(len(sparse), -1, -1).to(sparse.dtype), sparse], dim=1)  # (N, 5 + T, C)
+        own = torch.cat([token.weight for token in self._own_tokens()])  # (S, C), S = 5, or 6 with the object's score
+        tokens = torch.cat([own.expand(len(sparse), -1, -1).to(sparse.dtype), sparse], dim=1)  # (N, S + T, C)
         src = image + dense  # (N, C, h, w)
         flat = src.flatten(2).transpose(1, 2)  # (N, hw, C)
         flat_pe = image_pe.flatten(2).transpose(1, 2).to(flat.dtype)  # (N or 1, hw, C)
         tokens, flat = self.transformer(flat, flat_pe, tokens)
-        src = flat.transpose(1, 2).unflatten(2, src.shape[-2:])  # (N, C, h, w)
-        iou = self.iou_prediction_head(tokens[:, 0])  # (N, 4)
-        return tokens[:, 1 : 1 + NUM_MASKS], src, iou.sigmoid() if self.iou_sigmoid else iou
+        iou_token, mask_tokens = tokens[:, len(own) - NUM_MASKS - 1], tokens[:, len(own) - NUM_MASKS : len(own)]
+        iou = self.iou_prediction_head(iou_token)  # (N, 4)
+        return Attended(
+            tokens=mask_tokens,
+            src=flat.transpose(1, 2).unflatten(2, src.shape[-2:]),
+            iou=iou.sigmoid() if self.iou_sigmoid else iou,
+            object_score=self.pred_obj_score_head(tokens[:, 0]) if self.object_score else None,
+        )
+
+    def _own_tokens(self) -> list[nn.Embedding]:
+        """The decoder's tokens in their order, before those of the prompts."""
+        first = [self.obj_score_token] if self.object_score else []
+        return [*first, self.iou_token, self.mask_tokens]
 
     def upscale(self, src: Tensor, high_res: HighRes | None) -> Tensor:
         """(N, C, h, w) to the features that masks are products with: (N, C4, 4h, 4w).

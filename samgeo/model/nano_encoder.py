@@ -112,15 +112,11 @@ class NanoEncoder(nn.Module):
         # Without these the features of stride 4 outgrow what prompts add to them in the mask decoder, and its last
         # activation dies.
         self.norm = nn.ModuleList(nn.BatchNorm2d(c) for c in (fine, fine, coarse))
-        self.register_buffer("mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), persistent=False)
-
-    mean: Tensor
-    std: Tensor
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 3, H, W) RGB in 0..1, H and W multiples of 32 -> strides 16, 8 and 4: (N, C or C', H / s, W / s)."""
-        x = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        mean, std = (image.new_tensor(x).view(1, 3, 1, 1) for x in (PIXEL_MEAN, PIXEL_STD))
+        x = ((image - mean) / std).contiguous(memory_format=torch.channels_last)
         x4 = self.stage4(self.stem(x))  # (N, w4, H/4, W/4)
         x8 = self.stage8(x4)  # (N, w8, H/8, W/8)
         x16 = self.stage16(x8)  # (N, w16, H/16, W/16)

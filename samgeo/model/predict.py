@@ -10,24 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple, overload
+from typing import overload
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from samgeo.errors import ModelError, PromptError
-from samgeo.model.sam import Features, Sam, with_corners
+from samgeo.model.frame import Frame
+from samgeo.model.mask_decoder import NUM_MASKS, Attended
+from samgeo.model.sam import Features, Sam
+from samgeo.model.sam2 import stable_or_best
 from samgeo.model.scoring import MaskScorer, describe
 from samgeo.model.spec import ModelSpec
 from samgeo.pixels import Mask, PixelPrompts, Window
 
-STRIDE_PX = 4
-"""Image pixels to a pixel of the logits."""
-BLOCK_PX = 32
-"""Images are padded to multiples of this."""
 DRAW_AT_ONCE = 16
 """Objects whose masks are upscaled together: few enough to stay in a processor's cache."""
 
@@ -79,8 +77,7 @@ class Model:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ModelError(f"image of shape {image.shape}, {image.dtype}: expected (height, width, 3) uint8 RGB")
         height, width = image.shape[:2]
-        tensor = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
-        tensor = F.pad(tensor, (0, -width % BLOCK_PX, 0, -height % BLOCK_PX))  # (1, 3, H', W')
+        tensor = self.sam.frame.prepare(image).to(self.device)  # (1, 3, H', W')
         with torch.inference_mode(), self._autocast():
             features = self.sam.encode(tensor)
         stored = Features(**{k: v.to(self._stored) for k, v in features._asdict().items() if v is not None})
@@ -99,29 +96,30 @@ class Model:
         stored = embedding.features
         units = None if stored.units is None else stored.units.to(self._computed)
         features = stored._replace(stride16=stored.stride16.to(self._computed), units=units)
-        points, labels, boxes, earlier = self._tensors(prompts, features)
-        clicks, kinds = with_corners(points, labels, boxes)
+        points, labels, boxes, earlier = self._tensors(prompts, embedding)
+        clicks, kinds = self.sam.list_prompts(points, labels, boxes)
         with torch.inference_mode(), self._autocast():
             position, sparse, dense, alike = self.sam.embed_prompts(features, clicks, kinds, earlier)
-            tokens, src, iou = self.sam.mask_decoder.attend(features.stride16, position, sparse, dense)
-        chosen = torch.arange(1, 4) if multimask else torch.arange(1)
+            attended = self.sam.mask_decoder.attend(features.stride16, position, sparse, dense)
         masks = NetworkMasks(
             model=self,
             embedding=embedding,
-            attended=Attended(src, tokens, alike),
+            attended=attended,
+            alike=alike,
             rows=torch.arange(len(prompts)),
-            chosen=chosen.expand(len(prompts), -1),
-            scores=iou.float().cpu().numpy()[:, chosen.numpy()].clip(0, 1),
+            chosen=torch.arange(NUM_MASKS).expand(len(prompts), -1),
+            scores=attended.iou.float().cpu().numpy(),
         )
+        asked = masks.columns(slice(1, None) if multimask else slice(1))
         if self.sam.mask_scorer is not None:
-            masks.scores = self._judge(self.sam.mask_scorer, masks, tokens[:, chosen], clicks, kinds)
-        return masks
+            asked.scores = self._judge(self.sam.mask_scorer, asked, clicks, kinds)
+        elif self.sam.stable_or_best and not multimask:
+            return masks[stable_or_best(masks.logits, masks.scores)]
+        return asked
 
-    def _judge(
-        self, scorer: MaskScorer, masks: NetworkMasks, tokens: Tensor, points: Tensor, labels: Tensor
-    ) -> NDArray[np.float32]:
-        """(N, M) scores of masks by what they look like; draws them. tokens: (N, M, C)."""
-        units = masks.units
+    def _judge(self, scorer: MaskScorer, masks: NetworkMasks, points: Tensor, labels: Tensor) -> NDArray[np.float32]:
+        """(N, M) scores of masks by what they look like; draws them."""
+        units, tokens = masks.units, masks.tokens
         assert units is not None
         scores = np.empty_like(masks.scores)
         for start in range(0, len(scores), DRAW_AT_ONCE):
@@ -133,9 +131,9 @@ class Model:
         return scores
 
     def _tensors(
-        self, prompts: PixelPrompts, features: Features
+        self, prompts: PixelPrompts, embedding: ImageEmbedding
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """points (N, K, 2), labels (N, K), boxes (N, 4) or None, masks (N, 1, h, w) or None."""
+        """points (N, K, 2), labels (N, K), boxes (N, 4) or None, masks (N, 1, h, w) or None; x,y in the frame."""
         for name in ("points", "boxes", "masks"):
             array = getattr(prompts, name)
             if array is not None and not np.isfinite(array).all():
@@ -143,19 +141,23 @@ class Model:
         n = len(prompts)
         points = np.zeros((n, 0, 2), np.float32) if prompts.points is None else prompts.points
         labels = np.zeros((n, 0), np.int64) if prompts.labels is None else prompts.labels
-        boxes = None if prompts.boxes is None else torch.from_numpy(np.ascontiguousarray(prompts.boxes)).to(self.device)
         masks = None
         if prompts.masks is not None:
-            masks = torch.from_numpy(np.ascontiguousarray(prompts.masks)).to(self.device)[:, None]
-            wanted = (features.stride4.shape[-2], features.stride4.shape[-1])
+            masks = self._tensor(prompts.masks)[:, None]
+            wanted = embedding.features.logits_size
             if masks.shape[-2:] != wanted:
                 raise PromptError(f"mask prompts of {tuple(masks.shape[-2:])}: expected logits of {wanted}")
+        frame, shape = self.sam.frame, embedding.shape
+        boxes = prompts.boxes
         return (
-            torch.from_numpy(np.ascontiguousarray(points, dtype=np.float32)).to(self.device),
-            torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64)).to(self.device),
-            boxes,
+            self._tensor(frame.to_frame(points.astype(np.float32), shape)),
+            self._tensor(labels.astype(np.int64)),
+            None if boxes is None else self._tensor(frame.to_frame(boxes.reshape(-1, 2, 2), shape)).reshape(-1, 4),
             masks,
         )
+
+    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     @property
     def _stored(self) -> torch.dtype:
@@ -171,17 +173,6 @@ class Model:
         return torch.autocast(self.device.type, self._computed)
 
 
-class Attended(NamedTuple):
-    """What P prompts made of an embedding: all that drawing their masks needs."""
-
-    src: Tensor
-    """(P, C, h, w)."""
-    tokens: Tensor
-    """(P, 4, C), one for each mask."""
-    alike: Tensor | None
-    """(P, 5, 4h, 4w) maps of likeness, or None."""
-
-
 class NetworkMasks:
     """The masks of N objects, M for each, drawn when they are asked for; fulfils `contract.DecodedMasks`."""
 
@@ -191,28 +182,48 @@ class NetworkMasks:
         model: Model,
         embedding: ImageEmbedding,
         attended: Attended,
+        alike: Tensor | None,
         rows: Tensor,
         chosen: Tensor,
         scores: NDArray[np.float32],
-        logits: NDArray[np.float32] | None = None,
+        drawn: NDArray[np.float32] | None = None,
     ) -> None:
-        """rows: (N,) index the P prompts. chosen: (N, M) index the 4 masks. logits: (N, M, 4h, 4w) if drawn already."""
+        """attended, alike: of P prompts. rows: (N,) index them. chosen: (N, M) index the 4 masks of each.
+
+        drawn: (N, M, h, w) logits, if they are drawn already.
+        """
         self.scores = scores
         self._model, self._embedding = model, embedding
-        self._attended, self._rows, self._chosen = attended, rows, chosen
-        self._logits = logits
+        self._attended, self._alike, self._rows, self._chosen = attended, alike, rows, chosen
+        self._drawn = drawn
 
     def __getitem__(self, keep: NDArray[np.bool_]) -> NetworkMasks:
         """The masks where `keep` (N, M) is True, as N' objects of one mask each, in row-major order."""
         kept = torch.from_numpy(keep)
+        return self._some(
+            rows=self._rows[:, None].expand(-1, keep.shape[1])[kept],
+            chosen=self._chosen[kept][:, None],
+            scores=self.scores[keep][:, None],
+            drawn=None if self._drawn is None else self._drawn[keep][:, None],
+        )
+
+    def columns(self, part: slice) -> NetworkMasks:
+        """Some of the masks of each object."""
+        drawn = None if self._drawn is None else self._drawn[:, part]
+        return self._some(rows=self._rows, chosen=self._chosen[:, part], scores=self.scores[:, part], drawn=drawn)
+
+    def _some(
+        self, *, rows: Tensor, chosen: Tensor, scores: NDArray[np.float32], drawn: NDArray[np.float32] | None
+    ) -> NetworkMasks:
         return NetworkMasks(
             model=self._model,
             embedding=self._embedding,
             attended=self._attended,
-            rows=self._rows[:, None].expand(-1, keep.shape[1])[kept],
-            chosen=self._chosen[kept][:, None],
-            scores=self.scores[keep][:, None],
-            logits=None if self._logits is None else self._logits[keep][:, None],
+            alike=self._alike,
+            rows=rows,
+            chosen=chosen,
+            scores=scores,
+            drawn=drawn,
         )
 
     @property
@@ -221,59 +232,64 @@ class NetworkMasks:
         return self._embedding.features.units
 
     @property
+    def tokens(self) -> Tensor:
+        """(N, M, C), the mask tokens."""
+        return self._attended.tokens[self._rows[:, None], self._chosen]
+
+    @property
     def logits(self) -> NDArray[np.float32]:
-        """(N, M, h, w), above 0 is object; h, w = the image's, padded to whole blocks, over `STRIDE_PX`."""
-        if self._logits is None:
-            stride4 = self._embedding.features.stride4
-            drawn = np.empty((*self.scores.shape, *stride4.shape[-2:]), np.float32)
+        """(N, M, h, w), above 0 is object; a quarter of the network's frame, as a mask prompt takes them back."""
+        limit = self._model.sam.logit_limit
+        return self._raw if limit is None else self._raw.clip(-limit, limit)
+
+    @property
+    def _raw(self) -> NDArray[np.float32]:
+        """(N, M, h, w) logits as drawn."""
+        if self._drawn is None:
+            drawn = np.empty((*self.scores.shape, *self._embedding.features.logits_size), np.float32)
             for start in range(0, len(self._rows), DRAW_AT_ONCE):
                 part = slice(start, start + DRAW_AT_ONCE)
                 drawn[part] = self._draw(self._rows[part], self._chosen[part])
-            self._logits = drawn
-        return self._logits
+            self._drawn = drawn
+        return self._drawn
 
     def _draw(self, rows: Tensor, chosen: Tensor) -> NDArray[np.float32]:
         """(n,) and (n, M) indices -> (n, M, h, w) logits. Each prompt is upscaled once, however many of its masks."""
         decoder, features = self._model.sam.mask_decoder, self._embedding.features
         prompts, position = rows.unique(return_inverse=True)
         with torch.inference_mode(), self._model._autocast():
-            src, tokens, alike = self._attended
-            src = src[prompts]
-            high_res = (features.stride8.to(src.dtype), features.stride4.to(src.dtype))
+            tokens, src = self._attended.tokens, self._attended.src[prompts]
+            fine = features.high_res
+            high_res = None if fine is None else (fine[0].to(src.dtype), fine[1].to(src.dtype))
             upscaled = decoder.upscale(src, high_res)  # (p, C4, 4h, 4w)
-            weights = torch.stack([decoder.hyper(tokens[rows, c], c) for c in range(4)], dim=1)  # (n, 4, P)
+            weights = torch.stack([decoder.hyper(tokens[rows, c], c) for c in range(NUM_MASKS)], dim=1)  # (n, 4, P)
             picked = weights[torch.arange(len(rows))[:, None], chosen]  # (n, M, P)
-            alike = None if alike is None else alike[rows]
+            alike = None if self._alike is None else self._alike[rows]
             logits = decoder.draw(picked, upscaled[position], features.units, alike)  # (n, M, 4h, 4w)
         return logits.float().cpu().numpy()
 
     def to_masks(self) -> list[list[Mask]]:
         """N lists of M full-size masks in the pixels of the image, with score and stability."""
+        frame, shape = self._model.sam.frame, self._embedding.shape
         return [
-            [full_size(logits, float(score), self._embedding.shape) for logits, score in zip(*row, strict=True)]
-            for row in zip(self.logits, self.scores, strict=True)
+            [full_size(frame, logits, float(score), shape) for logits, score in zip(*row, strict=True)]
+            for row in zip(self._raw, self.scores, strict=True)
         ]
 
 
-def full_size(logits: NDArray[np.float32], score: float, shape: tuple[int, int]) -> Mask:
-    """Upsample one mask's logits (h, w) bilinearly by the stride, cut them at 0 and crop to the object.
+def full_size(frame: Frame, logits: NDArray[np.float32], score: float, shape: tuple[int, int]) -> Mask:
+    """One mask's logits (h, w) at the size of the image (H, W), cut at 0 and cropped to the object.
 
-    Only the cells around the object are upsampled; their values are the same as in the whole.
     Stability is the IoU of the cuts at +1 and -1, as in SAM's automatic mask generator.
     """
-    cells = Mask.from_array(logits > -1).window
-    if cells.is_empty:
-        return Mask(window=cells, pixels=np.zeros((0, 0), bool), score=score, stability=0.0)
-    top, left = max(cells.row - 2, 0), max(cells.col - 2, 0)
-    part = logits[top : cells.row_end + 2, left : cells.col_end + 2]
-    fine = F.interpolate(torch.from_numpy(part)[None, None], scale_factor=float(STRIDE_PX), mode="bilinear")[
-        0, 0
-    ].numpy()
-    row, col = top * STRIDE_PX, left * STRIDE_PX
-    fine = fine[: max(shape[0] - row, 0), : max(shape[1] - col, 0)]  # the padding of the image is no object
-    loose = np.count_nonzero(fine > -1)
-    stability = np.count_nonzero(fine > 1) / loose if loose else 0.0
-    mask = Mask.from_array(fine > 0, score=score, stability=float(stability))
-    if mask.window.is_empty:
-        return Mask(window=Window(row=0, col=0, height=0, width=0), pixels=mask.pixels, score=score, stability=0.0)
-    return mask.shift(row, col)
+    nothing = Mask(
+        window=Window(row=0, col=0, height=0, width=0), pixels=np.zeros((0, 0), bool), score=score, stability=0.0
+    )
+    if not (logits > -1).any():
+        return nothing
+    fine, row, col = frame.to_image(torch.from_numpy(logits), shape)
+    values = fine.numpy()
+    loose = np.count_nonzero(values > -1)
+    stability = np.count_nonzero(values > 1) / loose if loose else 0.0
+    mask = Mask.from_array(values > 0, score=score, stability=float(stability))
+    return nothing if mask.window.is_empty else mask.shift(row, col)

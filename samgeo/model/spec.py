@@ -5,7 +5,9 @@ What is published about the weights of a model is in `published`, under the same
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from samgeo.errors import ModelError
 from samgeo.model.automatic import EverythingSettings
@@ -22,11 +24,65 @@ class ModelSpec:
     name: str
     """What `load_model` and `--model` take; the key of `published.PUBLISHED`."""
     architecture: str
-    """Which network `samgeo.model.weights` builds for it."""
+    """Which network it is: a key of `build.ARCHITECTURES`."""
+    encoder: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the image encoder that tell this member from others of its architecture, by their official names."""
+    dim: int = 256
+    """Channels of the image embedding, and width of the mask decoder's tokens."""
+    frame_px: int = 1024
+    """Side of the square that the network sees, or that its positions refer to."""
     tile_px: int
     """Side of the read window that suits it."""
     everything: EverythingSettings
     """How to ask it for everything in a window."""
+
+
+def _sam(name: str, **encoder: Any) -> ModelSpec:
+    return ModelSpec(name=name, architecture="sam", encoder=encoder, tile_px=1024, everything=EverythingSettings())
+
+
+HIERA: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "embed_dim": 96,
+        "num_heads": 1,
+        "stages": (1, 2, 7, 2),
+        "global_att_blocks": (5, 7, 9),
+        "window_pos_embed_bkg_spatial_size": 7,
+    },
+    "small": {
+        "embed_dim": 96,
+        "num_heads": 1,
+        "stages": (1, 2, 11, 2),
+        "global_att_blocks": (7, 10, 13),
+        "window_pos_embed_bkg_spatial_size": 7,
+    },
+    "base-plus": {
+        "embed_dim": 112,
+        "num_heads": 2,
+        "stages": (2, 3, 16, 3),
+        "global_att_blocks": (12, 16, 20),
+        "window_pos_embed_bkg_spatial_size": 14,
+    },
+    "large": {
+        "embed_dim": 144,
+        "num_heads": 2,
+        "stages": (2, 6, 36, 4),
+        "global_att_blocks": (23, 33, 43),
+        "window_pos_embed_bkg_spatial_size": 7,
+        "window_spec": (8, 4, 16, 8),
+    },
+}
+"""Image encoders of SAM 2 and 2.1 by size."""
+
+
+def _sam2(version: str, size: str) -> ModelSpec:
+    return ModelSpec(
+        name=f"{version}-hiera-{size}",
+        architecture="sam2",
+        encoder=HIERA[size],
+        tile_px=1024,
+        everything=EverythingSettings(pred_iou_thresh=0.8),
+    )
 
 
 MODELS = {
@@ -45,6 +101,10 @@ MODELS = {
                 granularity="best",
             ),
         ),
+        _sam("sam-vit-b", embed_dim=768, depth=12, num_heads=12, global_attn_indexes=(2, 5, 8, 11)),
+        _sam("sam-vit-l", embed_dim=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23)),
+        _sam("sam-vit-h", embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31)),
+        *(_sam2(version, size) for version in ("sam2", "sam2.1") for size in HIERA),
     )
 }
 """Models that can run here, by name."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samgeo.model.layers import MLPBlock
+
 
 class Attention(nn.Module):
     """Multi-head attention whose inner width may be smaller than its input."""
@@ -33,19 +35,6 @@ class Attention(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         heads: Tensor = x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (N, heads, T, D)
         return heads
-
-
-class MLPBlock(nn.Module):
-    """The feed-forward part of a block."""
-
-    def __init__(self, embedding_dim: int, mlp_dim: int) -> None:
-        super().__init__()
-        self.lin1 = nn.Linear(embedding_dim, mlp_dim)
-        self.lin2 = nn.Linear(mlp_dim, embedding_dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> (..., C)."""
-        return self.lin2(F.relu(self.lin1(x)))  # type: ignore[no-any-return]
 
 
 class TwoWayAttentionBlock(nn.Module):

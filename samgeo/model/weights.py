@@ -11,15 +11,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from samgeo.errors import ModelError, WeightsError
+from samgeo.model.build import ARCHITECTURES, assemble
 from samgeo.model.precision import has_fast_bf16
 from samgeo.model.predict import Model
 from samgeo.model.published import PUBLISHED
-from samgeo.model.sam import Sam, build_nano
 from samgeo.model.spec import DEFAULT_MODEL, MODELS, ModelSpec, find_spec
 from samgeo.model.store import path_of
-
-BUILDERS = {"nano": build_nano}
-"""Network with random weights by `ModelSpec.architecture`."""
 
 
 def load_model(
@@ -53,9 +50,10 @@ def _load(path: Path, spec: ModelSpec | None, device: torch.device, precision: s
         spec = next((s for s in MODELS.values() if s.architecture == metadata.get("architecture")), None)
     if spec is None:
         found = metadata.get("architecture", "no architecture")
-        raise WeightsError(f"{path}: its metadata names {found}; expected one of {', '.join(BUILDERS)}. Pass spec=")
-    sam = BUILDERS[spec.architecture]()
-    _load_strictly(sam, tensors, path)
+        raise WeightsError(
+            f"{path}: its metadata names {found}; expected one of {', '.join(ARCHITECTURES)}. Pass spec="
+        )
+    sam = assemble(spec, tensors, source=str(path))
     name = metadata.get("name", path.stem)
     return Model(
         sam,
@@ -78,20 +76,6 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: not a whole safetensors file ({error}); fetch or save it again") from error
-
-
-def _load_strictly(sam: Sam, tensors: dict[str, Tensor], path: Path) -> None:
-    """Copy the tensors if names and shapes are those of the network, else say how they differ."""
-    own = sam.state_dict()
-    missing, foreign = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    reshaped = [k for k in own.keys() & tensors.keys() if own[k].shape != tensors[k].shape]
-    if missing or foreign or reshaped:
-        raise WeightsError(
-            f"{path}: weights of another architecture: {len(missing)} missing ({', '.join(missing[:2])}), "
-            f"{len(foreign)} unknown ({', '.join(foreign[:2])}), {len(reshaped)} of another shape; "
-            f"expected the {len(own)} tensors of this network. Name the right model, or pass spec="
-        )
-    sam.load_state_dict({k: v.to(own[k].dtype) for k, v in tensors.items()})
 
 
 @cache

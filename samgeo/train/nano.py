@@ -23,7 +23,7 @@ from torch import Tensor
 
 from samgeo.commit import staged
 from samgeo.errors import SamgeoError, UsageError
-from samgeo.model.sam import build_nano
+from samgeo.model.nano_network import build_nano
 from samgeo.train.calibrate import calibrate
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.loop import Batches, TrainSettings, train

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
 from samgeo.errors import ModelError
+from samgeo.model.frame import NativeFrame
+from samgeo.model.nano_network import build_nano
 from samgeo.model.predict import Model, full_size
-from samgeo.model.sam import build_nano, with_corners
+from samgeo.model.sam import with_corners
 from samgeo.model.scoring import describe
 from samgeo.model.spec import MODELS
 from samgeo.pixels import PixelPrompts
@@ -75,7 +77,7 @@ def test_a_mask_is_upsampled_as_part_of_the_whole() -> None:
     logits = rng.normal(-6, 1, (24, 20)).astype(np.float32)
     logits[8:14, 5:12] += 9
     whole = interpolate(torch.from_numpy(logits)[None, None], scale_factor=4.0, mode="bilinear")[0, 0].numpy()
-    mask = full_size(logits, 0.5, (93, 77))
+    mask = full_size(NativeFrame(block_px=32), logits, 0.5, (93, 77))
     assert np.array_equal(mask.to_array(93, 77), whole[:93, :77] > 0)
     assert mask.stability == pytest.approx((whole[:93, :77] > 1).sum() / (whole[:93, :77] > -1).sum())
 

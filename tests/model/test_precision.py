@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from samgeo.model.nano_network import build_nano
 from samgeo.model.predict import Model
-from samgeo.model.sam import build_nano
 from samgeo.model.spec import MODELS
 from samgeo.pixels import PixelPrompts
 

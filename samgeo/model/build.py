@@ -1,0 +1,128 @@
+"""From a row of the model table to a network, and from the names in its official checkpoint to the network's own.
+
+A network is built on the meta device, where it costs nothing, and takes a checkpoint's tensors as its parameters.
+Nothing may therefore be computed while it is built: what is not in the checkpoint is computed at use.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from samgeo.errors import WeightsError
+from samgeo.model.frame import LongestSideFrame, SquareFrame
+from samgeo.model.hiera import HieraEncoder
+from samgeo.model.mask_decoder import MaskDecoder
+from samgeo.model.nano_network import build_nano
+from samgeo.model.prompt_encoder import PromptEncoder
+from samgeo.model.sam import Sam
+from samgeo.model.sam2 import Sam2
+from samgeo.model.spec import ModelSpec
+from samgeo.model.transformer import TwoWayTransformer
+from samgeo.model.vit import ImageEncoderViT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """How the networks of one kind are built and loaded."""
+
+    build: Callable[[ModelSpec], Sam]
+    """The network of a row, with parameters of no particular value."""
+    renames: tuple[tuple[str, str], ...] = ()
+    """Regular expressions in official names, and what takes their place, in this order."""
+    unread: tuple[str, ...] = ()
+    """Official names that begin so are of no use here."""
+
+
+def build_sam(spec: ModelSpec) -> Sam:
+    """SAM: ViT with a neck, prompt encoder, mask decoder without features of finer strides."""
+    image_encoder = ImageEncoderViT(**spec.encoder, image_size_px=spec.frame_px, out_channels=spec.dim)
+    prompt_encoder = PromptEncoder(embed_dim=spec.dim, image_size_px=spec.frame_px)
+    return Sam(image_encoder, prompt_encoder, mask_decoder(spec.dim), frame=LongestSideFrame(size_px=spec.frame_px))
+
+
+def build_sam2(spec: ModelSpec) -> Sam2:
+    """SAM 2 and 2.1 in image mode; without memory they are the same network."""
+    prompt_encoder = PromptEncoder(embed_dim=spec.dim, image_size_px=spec.frame_px)
+    decoder = mask_decoder(spec.dim, high_res_channels=spec.dim, iou_sigmoid=True, object_score=True)
+    encoder = HieraEncoder(**spec.encoder, out_channels=spec.dim)
+    return Sam2(encoder, prompt_encoder, decoder, frame=SquareFrame(size_px=spec.frame_px))
+
+
+def mask_decoder(
+    dim: int, *, high_res_channels: int = 0, iou_sigmoid: bool = False, object_score: bool = False
+) -> MaskDecoder:
+    """The mask decoder with the sizes that the whole family shares. Arguments as of `MaskDecoder`."""
+    return MaskDecoder(
+        transformer=TwoWayTransformer(depth=2, embedding_dim=dim, num_heads=8, mlp_dim=2048),
+        transformer_dim=dim,
+        upscaling_dims=(dim // 4, dim // 8),
+        high_res_channels=high_res_channels,
+        iou_sigmoid=iou_sigmoid,
+        object_score=object_score,
+    )
+
+
+MEMORY = (
+    "maskmem_tpos_enc",
+    "mask_downsample.",
+    "memory_attention.",
+    "memory_encoder.",
+    "no_mem_pos_enc",
+    "no_obj_embed_spatial",
+    "no_obj_ptr",
+    "obj_ptr_proj.",
+    "obj_ptr_tpos_proj.",
+)
+"""What SAM 2 needs for frames after the first."""
+
+ARCHITECTURES = {
+    "nano": Architecture(build=lambda _: build_nano()),
+    "sam": Architecture(build=build_sam),
+    "sam2": Architecture(
+        build=build_sam2,
+        renames=(
+            (r"^sam_(prompt_encoder|mask_decoder)\.", r"\1."),
+            (r"\.mlp\.layers\.0\.", ".mlp.lin1."),
+            (r"\.mlp\.layers\.1\.", ".mlp.lin2."),
+        ),
+        unread=MEMORY,
+    ),
+}
+"""Kinds of networks by `ModelSpec.architecture`."""
+
+
+def assemble(spec: ModelSpec, tensors: Mapping[str, Tensor], *, source: str) -> Sam:
+    """The network of a row with the tensors of its checkpoint, in 32 bit.
+
+    tensors: by their official names. source: the file, for messages. Raises WeightsError where names or shapes differ.
+    """
+    with torch.device("meta"):
+        sam = ARCHITECTURES[spec.architecture].build(spec)
+    own, found = sam.state_dict(), own_names(spec.architecture, tensors)
+    missing, foreign = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
+    reshaped = [k for k in own.keys() & found.keys() if own[k].shape != found[k].shape]
+    if missing or foreign or reshaped:
+        raise WeightsError(
+            f"{source}: weights of another architecture: {len(missing)} missing ({', '.join(missing[:2])}), "
+            f"{len(foreign)} unknown ({', '.join(foreign[:2])}), {len(reshaped)} of another shape; "
+            f"expected the {len(own)} tensors of {spec.name}. Name the right model, or pass spec="
+        )
+    sam.load_state_dict({k: v.to(own[k].dtype) for k, v in found.items()}, assign=True)
+    return sam
+
+
+def own_names(architecture: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of an official checkpoint under the names that the network here has for them."""
+    kind = ARCHITECTURES[architecture]
+    return {_rename(name, kind.renames): t for name, t in tensors.items() if not name.startswith(kind.unread)}
+
+
+def _rename(name: str, renames: tuple[tuple[str, str], ...]) -> str:
+    for pattern, replacement in renames:
+        name = re.sub(pattern, replacement, name)
+    return name

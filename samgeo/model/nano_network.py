@@ -1,0 +1,88 @@
+"""What samgeo-nano does beyond SAM: it draws its prompts, compares pixels with them, and judges its masks."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samgeo.model.drawing import draw_prompts
+from samgeo.model.frame import NativeFrame
+from samgeo.model.likeness import compare
+from samgeo.model.mask_decoder import MaskDecoder
+from samgeo.model.nano_encoder import NanoEncoder
+from samgeo.model.prompt_encoder import PromptEncoder
+from samgeo.model.sam import Embedded, Features, Sam, with_corners
+from samgeo.model.scoring import MaskScorer
+from samgeo.model.transformer import TwoWayTransformer
+
+BLOCK_PX = 32
+"""Images are padded to multiples of this."""
+
+
+class NanoSam(Sam):
+    """SAM with drawn prompts, maps of likeness and a scorer of masks."""
+
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        prompt_encoder: PromptEncoder,
+        mask_decoder: MaskDecoder,
+        mask_scorer: MaskScorer,
+    ) -> None:
+        super().__init__(image_encoder, prompt_encoder, mask_decoder, frame=NativeFrame(block_px=BLOCK_PX))
+        self.mask_scorer = mask_scorer
+
+    def project(self, stride16: Tensor, stride8: Tensor | None = None, stride4: Tensor | None = None) -> Features:
+        """Features as SAM 2's, and a unit vector for each pixel of stride 4."""
+        features = super().project(stride16, stride8, stride4)
+        return features._replace(units=F.normalize(self.mask_decoder.unit(stride4).float(), dim=1))
+
+    def list_prompts(self, points: Tensor, labels: Tensor, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
+        """SAM's order; a mask alone has a padding point, as in training."""
+        return with_corners(points, labels, boxes)
+
+    def embed_prompts(
+        self,
+        features: Features,
+        points: Tensor,
+        labels: Tensor,
+        masks: Tensor | None = None,
+        *,
+        origin_px: Tensor | None = None,
+    ) -> Embedded:
+        """Tokens, and the prompts drawn and compared with the image. Arguments as of `Sam.embed_prompts`."""
+        size = features.stride16.shape[-2], features.stride16.shape[-1]
+        dtype = features.stride16.dtype
+        encoder = self.prompt_encoder
+        assert features.units is not None
+        alike, looks = compare(features.units, points, labels, masks)  # (N, 5, 4h, 4w), (N, T, D)
+        drawn = draw_prompts(points, labels, size=features.logits_size, stride_px=encoder.stride_px // 4)
+        maps = torch.cat([drawn.to(alike.dtype), alike], dim=1)  # (N, 10, 4h, 4w)
+        return Embedded(
+            position=encoder.dense_position(size, origin_px).to(dtype),
+            sparse=encoder.sparse(points, labels, looks, origin_px=origin_px).to(dtype),
+            dense=encoder.dense(masks, maps, count=len(points), size=size).to(dtype),
+            alike=alike,
+        )
+
+
+def build_nano() -> NanoSam:
+    """The architecture of samgeo-nano with random weights."""
+    dim, fine, likeness = 128, 64, 32
+    sam = NanoSam(
+        NanoEncoder(widths=(48, 96, 192, 256), depths=(2, 2, 2, 2), out_channels=dim, fine_channels=fine),
+        PromptEncoder(embed_dim=dim, image_size_px=1024, mask_in_chans=64, likeness_dim=likeness),
+        MaskDecoder(
+            transformer=TwoWayTransformer(depth=2, embedding_dim=dim, num_heads=4, mlp_dim=512),
+            transformer_dim=dim,
+            upscaling_dims=(32, 32),
+            high_res_channels=fine,
+            iou_sigmoid=True,
+            likeness_dim=likeness,
+            activation=nn.SiLU,  # where there are no matrix units, the backward pass of GELU takes ten times as long
+        ),
+        MaskScorer(token_dim=dim),
+    )
+    sam.prompt_encoder.pe_layer.spread_wavelengths(24, 2048)
+    return sam
