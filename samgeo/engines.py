@@ -31,16 +31,18 @@ def run_jobs(
     jobs: Iterable[Job],
     *,
     executor: Executor | Callable[[], Executor] | None = None,
-    in_flight: int = 4,
+    in_flight: int | Callable[[], int] = 4,
     retries: int = 2,
+    deaths: tuple[type[BaseException], ...] = (),
 ) -> Iterator[tuple[Job, Result]]:
     """Yield each job with its result, as they are done; `jobs` is consumed no faster than they are.
 
     executor: None runs each job in the caller's thread. A function that makes executors is called again when a worker
         process dies; it and the executor that it makes are closed here. An executor is left open.
-    in_flight: how many jobs an executor holds at once; it bounds the memory that waiting results take.
+    in_flight: how many jobs an executor holds at once, or what says so now; bounds the memory that results take.
     retries: how often a job that raises is tried again. Errors that would be the same for every job (all of
         `SamgeoError` but those of reading) are not retried: they end the run at once.
+    deaths: what an executor raises that replaces dead workers itself, for a job whose workers died again and again.
 
     Raises PartialResultError after the last job if some failed for good; it names each with its error.
     """
@@ -48,9 +50,10 @@ def run_jobs(
     if executor is None:
         yield from _run_here(function, jobs, ledger)
     else:
-        flight: _Flight[Job, Result] = _Flight(function=function, executor=executor, ledger=ledger)
+        flight: _Flight[Job, Result] = _Flight(function=function, executor=executor, ledger=ledger, deaths=deaths)
+        room = in_flight if callable(in_flight) else lambda: in_flight
         try:
-            yield from flight.run(iter(jobs), in_flight)
+            yield from flight.run(iter(jobs), room)
         except BaseException:
             flight.abandon()
             raise
@@ -118,10 +121,14 @@ class _Ledger(Generic[Job]):
         attempt.number += 1
         if attempt.number <= self.retries + 1 and not isinstance(error, MemoryError):
             return True
+        self.give_up(attempt, error)
+        return False
+
+    def give_up(self, attempt: _Attempt[Job], error: BaseException) -> None:
+        """Note a failure for good; raise if there are too many."""
         self.failed.append((attempt.job, error))
         if len(self.failed) >= GIVE_UP_AFTER:
             self.settle()
-        return False
 
     def settle(self) -> None:
         """Raise if a job failed for good."""
@@ -157,16 +164,18 @@ class _Flight(Generic[Job, Result]):
         function: Callable[[Job], Result],
         executor: Executor | Callable[[], Executor],
         ledger: _Ledger[Job],
+        deaths: tuple[type[BaseException], ...],
     ) -> None:
         self._function = function
         self._make = None if isinstance(executor, Executor) else executor
         self._executor = executor if isinstance(executor, Executor) else executor()
         self._ledger = ledger
+        self._deaths = deaths
         self._flying: dict[Future[Result], _Attempt[Job]] = {}
         self._again: deque[_Attempt[Job]] = deque()
 
-    def run(self, jobs: Iterator[Job], in_flight: int) -> Iterator[tuple[Job, Result]]:
-        while self._fill(jobs, in_flight):
+    def run(self, jobs: Iterator[Job], room: Callable[[], int]) -> Iterator[tuple[Job, Result]]:
+        while self._fill(jobs, room()):
             done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
             for future in done:
                 if future not in self._flying:
@@ -178,8 +187,18 @@ class _Flight(Generic[Job, Result]):
                 attempt = self._flying.pop(future)
                 if error is None:
                     yield attempt.job, future.result()
-                elif self._ledger.may_retry(attempt, error):
+                elif self._may_fly_again(attempt, error):
                     self._again.append(attempt)
+
+    def _may_fly_again(self, attempt: _Attempt[Job], error: BaseException) -> bool:
+        """Whether a job that failed is tried again; of several that a worker took with it each is tried alone first."""
+        if not isinstance(error, self._deaths):
+            return self._ledger.may_retry(attempt, error)
+        if attempt.suspect:
+            self._ledger.give_up(attempt, error)
+            return False
+        attempt.suspect = True
+        return True
 
     def close(self) -> None:
         """All jobs are done."""

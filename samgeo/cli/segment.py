@@ -147,6 +147,13 @@ running_options = together(
     workers_option,
     headed(
         "Running",
+        "--dask",
+        metavar="ADDRESS",
+        help="Run on a Dask cluster: where its scheduler is, such as tcp://host:8786, or its scheduler file. All "
+        "machines must see RASTER and the folder of OUTPUT under the same paths.",
+    ),
+    headed(
+        "Running",
         "--no-cache",
         "use_cache",
         flag_value=False,
@@ -192,6 +199,10 @@ def segment(ctx: click.Context, /, raster: str, output: Path, **options: Any) ->
     from samgeo.pipeline.segment import segment as run
     from samgeo.prompts.prompts import Prompts
 
+    if options["dask"] is not None and options["workers"] > 1:
+        raise UsageError(
+            f"--workers {options['workers']} with --dask: a cluster has its own workers; drop one of the two"
+        )
     settings = Settings(**{field.name: options[field.name] for field in fields(Settings) if field.name in options})
     model = ModelAddress(name=options["model"], device=options["device"], precision=options["precision"])
     prompts = Prompts.from_options(options)
@@ -212,7 +223,7 @@ def segment(ctx: click.Context, /, raster: str, output: Path, **options: Any) ->
             model=model,
             output=output,
             settings=settings,
-            workers=options["workers"],
+            workers=options["dask"] or options["workers"],
             progress=report,
         ) as result,
     ):

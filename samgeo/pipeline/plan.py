@@ -69,7 +69,8 @@ def make_plan(
     tiling = Tiling(height=raster.grid.height, width=raster.grid.width, tile_px=tile_px, overlap_px=overlap_px)
     run = Run(
         raster=raster if shared_memory else raster.source(),
-        model=loaded if shared_memory else address,
+        model=loaded if shared_memory else _from_anywhere(address),
+        model_sha256=loaded.sha256,
         cache_folder=_cache_folder(settings),
         granularity=settings.granularity or "best",
         everything=_everything(settings, loaded),
@@ -103,6 +104,13 @@ def as_address(model: PromptableModel | ModelAddress | str | Path | None) -> Pro
         return ModelAddress(name=str(model))
     if not isinstance(model, (ModelAddress, PromptableModel)):
         raise UsageError(f"model of type {type(model).__name__}: expected a name, a path or what load_model returns")
+    return model
+
+
+def _from_anywhere(model: PromptableModel | ModelAddress) -> PromptableModel | ModelAddress:
+    """The model, or an address that does not depend on the folder that a process works in."""
+    if isinstance(model, ModelAddress) and Path(model.name).is_file():
+        return replace(model, name=str(Path(model.name).absolute()))
     return model
 
 

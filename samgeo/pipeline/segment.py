@@ -57,6 +57,8 @@ class Progress:
 
 
 Report = Callable[[Progress], object]
+Engine = Callable[..., Iterator[tuple[Any, int]]]
+"""Runs a function over jobs and yields each with its result, as `run_jobs` does."""
 
 
 def segment(
@@ -66,7 +68,7 @@ def segment(
     model: PromptableModel | ModelAddress | str | Path | None = None,
     output: str | Path | None = None,
     settings: Settings | None = None,
-    workers: int | Executor = 1,
+    workers: int | str | Executor = 1,
     progress: Report | None = None,
     grid: Grid | None = None,
 ) -> Segmentation:
@@ -75,8 +77,8 @@ def segment(
     raster: path, URL, open dataset, DataArray with CRS and transform, `Raster`, or an array with its `grid`.
     model: what `load_model` returned, a known name, a path, or a `ModelAddress`; None: the embedded default.
     output: .gpkg .shp .geojson .fgb .parquet, or .tif for a raster of ids; None: the result is only returned.
-    workers: 1 runs here; more are processes if the model is given by name, path or address, else threads; or any
-        `concurrent.futures.Executor`.
+    workers: 1 runs here; more are processes if the model is given by name, path or address, else threads; a text is
+        the address of a Dask scheduler, or its scheduler file; or any `concurrent.futures.Executor`.
     progress: called with a `Progress` now and then.
 
     Raises an error of `samgeo.errors` that says what to do; `PartialResultError` names windows that kept failing, after
@@ -89,10 +91,11 @@ def segment(
         opened = stack.enter_context(_opened(raster, grid, settings))
         checked = check(opened, prompts, output=target, settings=settings)
         placed = checked.placed
-        run_all, shared = _engine(workers, model)
+        shared = _shares_memory(workers, model)
         plan = make_plan(opened, model=model, settings=settings, placed=placed, shared_memory=shared)
         folder = stack.enter_context(_work_folder(target))
         journal = stack.enter_context(Journal(folder, plan.record, resume=settings.resume))
+        run_all = _engine(workers, folder, shared_memory=shared)
         store = PolygonStore(None if target is None else target.absolute().parent)
         work = _Work(plan=plan, journal=journal, settings=settings, run_all=run_all, tell=tell)
         done = work.everything(store) if placed is None else work.prompted(store, placed)
@@ -130,7 +133,7 @@ class _Work:
     plan: Plan
     journal: Journal
     settings: Settings
-    run_all: Callable[..., Iterator[tuple[Any, int]]]
+    run_all: Engine
     tell: Report
 
     def everything(self, store: PolygonStore) -> dict[str, Any]:
@@ -159,7 +162,8 @@ class _Work:
 
     def _run(self, function: Callable[[Any], int], jobs: list[TileJob] | list[GrowJob], phase: str) -> None:
         """Phase A: run the jobs whose part files are not there."""
-        left = [job for job in jobs if not self.journal.is_done(job.part.stem)]
+        there = set(self.journal.names())  # never ask a shared disk for a file that another machine has yet to write
+        left = [job for job in jobs if job.part.stem not in there or not self.journal.is_done(job.part.stem)]
         done, pixels = len(jobs) - len(left), 0
         if jobs:
             self.tell(Progress(phase=phase, done=done, total=len(jobs)))
@@ -184,23 +188,33 @@ def _opened(raster: object, grid: Grid | None, settings: Settings) -> Iterator[R
 @contextmanager
 def _work_folder(target: Path | None) -> Iterator[Path]:
     if target is not None:
-        yield journal_folder(target)
+        yield journal_folder(target.absolute())  # others may work there, too
         return
     with tempfile.TemporaryDirectory(prefix="samgeo-") as folder:
         yield Path(folder) / "journal"
 
 
-def _engine(workers: int | Executor, model: object) -> tuple[Callable[..., Iterator[tuple[Any, int]]], bool]:
-    """What runs jobs, and whether they share this process's memory. Few are in flight: see `engines.run_jobs`."""
+def _shares_memory(workers: int | str | Executor, model: object) -> bool:
+    """Whether the jobs run in this process, and may use the raster and the model that are here."""
+    if isinstance(workers, int):
+        if workers < 1:
+            raise UsageError(f"--workers {workers}: expected at least 1")
+        return workers == 1 or not (model is None or isinstance(model, (str, Path, ModelAddress)))
+    return isinstance(workers, ThreadPoolExecutor)
+
+
+def _engine(workers: int | str | Executor, folder: Path, *, shared_memory: bool) -> Engine:
+    """What runs jobs that write to a folder. Few are in flight: see `engines.run_jobs`."""
     if isinstance(workers, Executor):
-        return partial(run_jobs, executor=workers, in_flight=8), isinstance(workers, ThreadPoolExecutor)
-    if workers < 1:
-        raise UsageError(f"--workers {workers}: expected at least 1")
+        return partial(run_jobs, executor=workers, in_flight=8)
+    if isinstance(workers, str):
+        from samgeo.dask_engine import run_on_dask
+
+        return partial(run_on_dask, address=workers, folder=folder)
     if workers == 1:
-        return run_jobs, True
-    if model is None or isinstance(model, (str, Path, ModelAddress)):
-        return partial(run_jobs, executor=partial(process_pool, workers), in_flight=workers + 1), False
-    return partial(run_jobs, executor=partial(ThreadPoolExecutor, workers), in_flight=workers + 1), True
+        return run_jobs
+    pool = ThreadPoolExecutor if shared_memory else process_pool
+    return partial(run_jobs, executor=partial(pool, workers), in_flight=workers + 1)
 
 
 def _is_label_raster(target: Path | None) -> bool:

@@ -6,8 +6,8 @@ Running a job twice is harmless: the same part file appears again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -15,21 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samgeo.embeddings import EmbeddingCache
-from samgeo.errors import ResourceLimitError
+from samgeo.errors import ModelError, ResourceLimitError
 from samgeo.model.automatic import EverythingSettings, generate_masks
 from samgeo.model.contract import Embedding, PromptableModel
 from samgeo.pipeline.journal import write_part
-from samgeo.pipeline.parts import pack_masks, read_masks
-from samgeo.pipeline.prompting import NO_MASK, ObjectPrompt, segment_objects
-from samgeo.pixels import Mask, PixelPrompts, Window
+from samgeo.pipeline.parts import pack_masks
+from samgeo.pipeline.prompting import ObjectPrompt, segment_objects
+from samgeo.pixels import Mask, Window
+from samgeo.raster.coarse import read_rgb_coarse
 from samgeo.raster.reader import Raster, RasterSource
 from samgeo.settings import Granularity
-from samgeo.stitch.grow import Decode, grow
 from samgeo.stitch.table import MaskTable, is_cut
 from samgeo.tiling import Tile, Tiling
-
-EMBEDDINGS_AT_HAND = 9
-"""How many windows an object that grows keeps at hand: one and its neighbours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +53,8 @@ class Run:
     """Address of the raster with its bands, working resolution and stretch; or the raster itself, within a process."""
     model: ModelAddress | PromptableModel
     """Address of the model; or the model itself."""
+    model_sha256: str
+    """What every process must find at the address."""
     cache_folder: Path | None
     """Where embeddings are kept; None: they are not."""
     granularity: Granularity
@@ -63,7 +62,13 @@ class Run:
     everything: EverythingSettings
     """How windows are searched when there are no prompts."""
     tiling: Tiling
-    """All tiles."""
+    """All tiles, in pixels of the grid or of `scale` x `scale` of them."""
+    scale: int = 1
+    """Pixels of the grid along the side of one pixel that the model sees."""
+
+    def from_afar(self, scale: int) -> Run:
+        """The same in pixels `scale` times as large."""
+        return replace(self, tiling=self.tiling.coarser(scale), scale=scale * self.scale)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +78,7 @@ class TileJob:
     run: Run
     """What it shares with the other jobs."""
     window: Window
-    """What the model sees, in pixels of the working grid; it may reach beyond it."""
+    """What the model sees, in pixels of the run's tiling; it may reach beyond the grid."""
     part: Path
     """The file that the masks go to."""
     tile: Tile | None = None
@@ -82,81 +87,24 @@ class TileJob:
     """The objects to segment, in pixels of the grid, if not."""
 
     def __str__(self) -> str:
-        window = self.window
-        return f"window of {window.width} x {window.height} px at column {window.col}, row {window.row}"
+        window, scale = self.window, self.run.scale
+        size = f"{window.width * scale} x {window.height * scale} px"
+        return f"window of {size} at column {window.col * scale}, row {window.row * scale}"
 
 
 def run_tile(job: TileJob) -> int:
-    """Do a job and write its part file, with masks in pixels of the grid. Returns the number of masks."""
-    seen = _look(job.run, job.window)
+    """Do a job and write its part file, with masks in pixels of the run's tiling. Returns the number of masks."""
+    seen = look(job.run, job.window)
     found = [] if seen is None else _find(*seen, job)
-    masks = [mask.shift(job.window.row, job.window.col) for _, mask in found]
+    found = [(key, mask.shift(job.window.row, job.window.col)) for key, mask in found]
+    if job.run.scale > 1:
+        found = [(key, mask) for key, mask in found if _is_for_afar(mask.window, job)]
+    masks = [mask for _, mask in found]
     arrays = pack_masks(masks, [key for key, _ in found])
     if job.tile is not None:
         arrays |= MaskTable.from_masks(masks, tile=job.tile, tiling=job.run.tiling).arrays()
     write_part(job.part, arrays)
     return len(found)
-
-
-@dataclass(frozen=True, kw_only=True)
-class GrowJob:
-    """The prompted objects of one window that reach beyond it."""
-
-    run: Run
-    """What it shares with the other jobs."""
-    window: Window
-    """The window that cuts them."""
-    seeds: Path
-    """The part file of that window."""
-    part: Path
-    """The file that the whole objects go to, in pieces that share no pixel."""
-
-    def __str__(self) -> str:
-        return f"objects that reach beyond the {TileJob.__str__(self)}"  # type: ignore[arg-type]
-
-
-def run_growth(job: GrowJob) -> int:
-    """Ask the windows around for the rest of each object, and write the part file. Returns the number of objects.
-
-    A prompt that reaches through too many windows is refused in the part file, so that the others do not suffer.
-    """
-    tiling = job.run.tiling
-    cut = [(key, mask) for key, mask in read_masks(job.seeds) if is_cut(mask.window, job.window, tiling)]
-    decode = _decoder(job.run)
-    pieces: list[tuple[int, Mask, int, int]] = []
-    refused: dict[int, str] = {}
-    for key, mask in cut:
-        try:
-            grown = grow(mask, job.window, tiling=tiling, decode=decode)
-        except ResourceLimitError as error:
-            refused[key] = str(error)
-            continue
-        pieces += [(key, piece, grown.windows, grown.open_ends) for piece in grown.pieces]
-    facts: dict[str, NDArray[np.generic]] = {
-        "windows": np.array([windows for _, _, windows, _ in pieces], np.int32),
-        "open_ends": np.array([ends for _, _, _, ends in pieces], np.int32),
-        "refused": np.array(list(refused), np.int64),
-        "reasons": np.array(list(refused.values()), dtype="U"),
-    }
-    write_part(job.part, pack_masks([piece for _, piece, _, _ in pieces], [key for key, _, _, _ in pieces]) | facts)
-    return len(cut)
-
-
-def _decoder(run: Run) -> Decode:
-    """What `grow` asks: prompts in a window to candidates, with the latest embeddings at hand."""
-    look = lru_cache(maxsize=EMBEDDINGS_AT_HAND)(partial(_look, run))
-
-    def decode(window: Window, prompts: PixelPrompts) -> list[list[Mask]]:
-        seen = look(window)
-        if seen is None:
-            return [[NO_MASK]] * len(prompts)
-        model, embedding, valid = seen
-        size = run.everything.points_per_batch
-        batches = [prompts[slice(start, start + size)] for start in range(0, len(prompts), size)]
-        found = [row for batch in batches for row in model.decode(embedding, batch).to_masks()]
-        return [[clip(mask, valid) for mask in row] for row in found]
-
-    return decode
 
 
 def encode(
@@ -183,13 +131,17 @@ def clip(mask: Mask, valid: NDArray[np.bool_]) -> Mask:
     return cut.shift(inside.window.row, inside.window.col)
 
 
-def _look(run: Run, window: Window) -> tuple[PromptableModel, Embedding, NDArray[np.bool_]] | None:
+def look(run: Run, window: Window) -> tuple[PromptableModel, Embedding, NDArray[np.bool_]] | None:
     """The model, the embedding of a window and its valid pixels (h, w); None if there are none."""
     raster = run.raster if isinstance(run.raster, Raster) else _open(run.raster)
-    rgb, valid = raster.read_rgb(window)
+    rgb, valid = raster.read_rgb(window) if run.scale == 1 else read_rgb_coarse(raster, window, run.scale)
     if not valid.any():
         return None
     model = run.model.load() if isinstance(run.model, ModelAddress) else run.model
+    if model.sha256 != run.model_sha256:
+        raise ModelError(
+            f"{model.name}: its weights are not those that the run began with. Fix: the same file everywhere"
+        )
     cache = None if run.cache_folder is None else open_cache(run.cache_folder)
     return model, encode(model, rgb, valid, cache), valid
 
@@ -206,6 +158,12 @@ def _find(
     )
     pairs = [(prompt.key, clip(mask, valid)) for prompt, mask in zip(prompts, masks, strict=True)]
     return [(key, mask) for key, mask in pairs if not mask.window.is_empty]
+
+
+def _is_for_afar(box: Window, job: TileJob) -> bool:
+    """True for a mask that is seen whole, and that need not be so in smaller pixels."""
+    tiling = job.run.tiling
+    return 2 * max(box.shape) > tiling.overlap_px and not is_cut(box, job.window, tiling)
 
 
 @lru_cache(maxsize=1)
