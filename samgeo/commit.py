@@ -1,12 +1,14 @@
 """The only way a file gets its final name: written in a folder beside it, verified, brought to disk, renamed.
 
     .OUTPUT.partial/     beside the output, so on the same file system; removed whatever happens
-      lock               held by the process that writes here, freed by the system when that process ends
+      .lock              held by the process that writes here
       OUTPUT             and the files that go with it
+      .old/              what was there before, until the new files have their names
 
-Renaming replaces a file at once, so what is under the final name is the old file or the new one, both whole. The
-files of a Shapefile make sense only together and cannot all be renamed at once: there the old .shp goes first and the
-new one comes last, so that nobody meets a mixture.
+Renaming replaces a file at once, so what is under the final name is the old file or the new one, both whole. Files that
+go with it cannot be renamed at the same instant. They come before a new file, and after one that takes an old one's
+place, so that nobody meets a file with the companions of another. The files of a Shapefile make sense only together:
+there the old .shp goes first and the new one comes last.
 """
 
 from __future__ import annotations
@@ -14,14 +16,12 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import os
-import platform
-import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from samgeo.errors import OutputError, OutputExistsError
+from samgeo.lock import LOCK, FolderLock
 
 APPENDED = {
     ".gpkg": ("-journal", "-wal", "-shm"),
@@ -38,9 +38,6 @@ REPLACED = {".shp": (".shx", ".dbf", ".prj", ".cpg", ".qix", ".qpj", ".sbn", ".s
 
 MANY_FILES = frozenset({".shp"})
 """Endings of outputs whose files make sense only together."""
-
-_LOCK = "lock"
-_STAGING = ".partial"
 
 
 def companions(path: Path) -> list[Path]:
@@ -63,7 +60,7 @@ def probe_writable(path: Path, *, inputs: Iterable[Path | str] = (), overwrite: 
     """
     _check_inputs(path, inputs)
     _check_target(path, overwrite=overwrite)
-    with _held(_staging_folder(_real(path))) as folder:
+    with _held(_real(path)) as folder:
         probe = folder / path.name
         try:
             probe.write_bytes(b"\0" * 4096)
@@ -84,7 +81,7 @@ def staged(path: Path, *, overwrite: bool = False, verify: Callable[[Path], obje
     """
     _check_target(path, overwrite=overwrite)
     final = _real(path)
-    with _held(_staging_folder(final)) as folder:
+    with _held(final) as folder:
         temporary = folder / final.name
         yield temporary
         if verify is not None:
@@ -157,121 +154,66 @@ def _real(path: Path) -> Path:
     return path.resolve() if path.is_symlink() else path.absolute()
 
 
-def _staging_folder(final: Path) -> Path:
-    return final.with_name(f".{final.name}{_STAGING}")
-
-
 @contextmanager
-def _held(folder: Path) -> Iterator[Path]:
-    """An empty folder that this process alone works in; removed afterwards."""
+def _held(final: Path) -> Iterator[Path]:
+    """An empty folder beside `final` that this process alone works in; removed afterwards."""
     try:
-        handle = _take(folder)
+        lock = FolderLock(final.with_name(f".{final.name}.partial"), output=final)
+    except OutputError:
+        raise
     except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise _cannot_write(_output_of(folder), error) from error
+        raise _cannot_write(final, error) from error
     try:
-        _empty(folder)
-        with suppress(OSError):  # it is only said to others; a full disk is for the caller to find out
-            handle.truncate(0)
-            handle.write(f"{os.getpid()} on {platform.node()}")
-            handle.flush()
-        yield folder
+        lock.empty()
+        yield lock.folder
     finally:
-        _empty(folder)
-        if os.name == "nt":  # an open file cannot be removed there
-            handle.close()
-        with suppress(OSError):
-            (folder / _LOCK).unlink()
-            folder.rmdir()
-        with suppress(OSError):
-            handle.close()
-
-
-def _take(folder: Path) -> IO[str]:
-    """Make the folder or take over one that a dead process left; the open lock file."""
-    for _ in range(100):
-        try:
-            folder.mkdir(exist_ok=True)
-            handle = (folder / _LOCK).open("a+")
-        except FileNotFoundError:  # its holder removed the folder in between
-            if not folder.parent.is_dir():
-                raise
-            continue
-        if not try_lock(handle):
-            handle.seek(0)
-            holder = handle.read().strip() or "unknown"
-            handle.close()
-            raise OutputError(
-                f"{_output_of(folder)}: process {holder} is writing it; expected one writer. "
-                "Fix: wait for it, or give the output another name"
-            )
-        if _is_current(handle, folder / _LOCK):
-            return handle
-        handle.close()
-    raise OutputError(f"{_output_of(folder)}: other processes keep writing it; expected one writer. Fix: wait for them")
-
-
-def _output_of(folder: Path) -> Path:
-    return folder.with_name(folder.name[1 : -len(_STAGING)])
-
-
-def try_lock(handle: IO[str]) -> bool:
-    """Lock an open file until this process closes it or ends, however it ends; False if another one holds it.
-
-    File systems without locks are trusted to have one writer.
-    """
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            handle.seek(0)
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
-    return True
-
-
-def _is_current(handle: IO[str], path: Path) -> bool:
-    """False if the file was removed between opening and locking it, so that the lock protects nothing."""
-    try:
-        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _empty(folder: Path) -> None:
-    """Remove everything but the lock."""
-    with suppress(OSError):
-        for path in folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            elif path.name != _LOCK:
-                with suppress(OSError):
-                    path.unlink()
+        lock.empty()
+        lock.remove()
 
 
 def _publish(folder: Path, final: Path) -> None:
+    """Bring the new files to disk, then under their names; if a step fails, the old ones are as they were."""
     main = folder / final.name
     if not main.is_file():
         raise OutputError(f"{final}: nothing was written")
-    others = sorted(p for p in folder.iterdir() if p.name != _LOCK and p != main)
+    others = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in (main.name, LOCK))
     for path in (*others, main):
         _sync_file(path)
-    if final.suffix.lower() in MANY_FILES:
-        final.unlink(missing_ok=True)
-    kept = {path.name for path in others}
-    for stale in companions(final):
-        if stale.name not in kept:
-            stale.unlink(missing_ok=True)
-    for path in others:
-        path.replace(final.with_name(path.name))
-    main.replace(final)
-    _sync_folder(final.parent)
+    aside = folder / ".old"
+    aside.mkdir()
+    takes_place = final.exists() and final.suffix.lower() not in MANY_FILES
+    with ExitStack() as undo:
+        for old in (final, *companions(final)):
+            if old.exists():
+                undo.callback(_put_back, aside / old.name, old)
+                _set_aside(old, aside / old.name, keep=takes_place and old == final)
+        for path in (main, *others) if takes_place else (*others, main):
+            if path is not main or not takes_place:
+                undo.callback(_take_back, final.with_name(path.name), path)
+            path.replace(final.with_name(path.name))
+        _sync_folder(final.parent)
+        undo.pop_all()
+
+
+def _set_aside(old: Path, aside: Path, *, keep: bool) -> None:
+    """Move a file away; with `keep` it only gets a second name, where the file system has such."""
+    if not keep:
+        old.replace(aside)
+        return
+    with suppress(OSError):
+        os.link(old, aside)
+
+
+def _put_back(aside: Path, old: Path) -> None:
+    with suppress(OSError):
+        aside.replace(old)
+
+
+def _take_back(published: Path, staged_as: Path) -> None:
+    """Remove a new file that has its final name already."""
+    if not staged_as.exists():
+        with suppress(OSError):
+            published.unlink()
 
 
 def _sync_file(path: Path) -> None:

@@ -1,5 +1,7 @@
 """commit: a file under its final name is whole, an old one stays until then, nothing is left beside."""
 
+import errno
+import itertools
 import multiprocessing
 import os
 import signal
@@ -166,25 +168,99 @@ def test_stale_companions_go_with_the_old_file(tmp_path):
     assert names(tmp_path) == ["out.dbf", "out.gpkg", "out.gpkg.txt"]
 
 
-def test_many_files_come_together(tmp_path, monkeypatch):
+@pytest.fixture
+def moves(tmp_path, monkeypatch):
+    """What happens to names in tmp_path, in order: -NAME is taken away, +NAME comes."""
+    order = []
+    rename = Path.replace
+
+    def replace(self, to):
+        order.append(f"-{self.name}" if self.parent == tmp_path else f"+{to.name}")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    return order
+
+
+def write_all(path: Path, tails: list[str], text: str = "new", **options) -> None:
+    with staged(path, **options) as temporary:
+        for tail in tails:
+            temporary.with_name(temporary.stem + tail).write_text(text)
+
+
+def test_the_files_of_a_shapefile_come_together(tmp_path, moves):
     for name in ("out.shp", "out.shx", "out.dbf", "out.qix", "out.txt"):
         (tmp_path / name).write_text("old")
-    order = []
-    rename, remove = Path.replace, Path.unlink
-    monkeypatch.setattr(Path, "replace", lambda self, to: (order.append(f"+{to.name}"), rename(self, to)))
-
-    def unlink(self, missing_ok=False):
-        if self.parent == tmp_path and self.exists():
-            order.append(f"-{self.name}")
-        remove(self, missing_ok=missing_ok)
-
-    monkeypatch.setattr(Path, "unlink", unlink)
-    with staged(tmp_path / "out.shp", overwrite=True) as temporary:
-        for tail in (".shp", ".shx", ".dbf", ".prj", ".shp.json"):
-            temporary.with_name("out" + tail).write_text("new")
-    assert order == ["-out.shp", "-out.qix", "+out.dbf", "+out.prj", "+out.shp.json", "+out.shx", "+out.shp"]
+    write_all(tmp_path / "out.shp", [".shp", ".shx", ".dbf", ".prj", ".shp.json"], overwrite=True)
+    assert moves[0] == "-out.shp"
+    assert sorted(moves[1:4]) == ["-out.dbf", "-out.qix", "-out.shx"]
+    assert moves[4:] == ["+out.dbf", "+out.prj", "+out.shp.json", "+out.shx", "+out.shp"]
     assert names(tmp_path) == ["out.dbf", "out.prj", "out.shp", "out.shp.json", "out.shx", "out.txt"]
     assert (tmp_path / "out.txt").read_text() == "old"
+
+
+def test_a_file_never_has_the_companion_of_another(tmp_path, moves):
+    path = tmp_path / "out.fgb"
+    write_all(path, [".fgb", ".fgb.json"], "old")
+    assert moves == ["+out.fgb.json", "+out.fgb"]
+    moves.clear()
+    write_all(path, [".fgb", ".fgb.json"], overwrite=True)
+    assert moves == ["-out.fgb.json", "+out.fgb", "+out.fgb.json"]
+
+
+def test_an_output_may_have_any_name(tmp_path):
+    for name in ("lock", "old", ".hidden"):
+        write_all(tmp_path / name, [""])
+    assert names(tmp_path) == [".hidden", "lock", "old"]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in sorted(folder.iterdir())}
+
+
+def error_of(work) -> OutputError | None:
+    try:
+        work()
+    except OutputError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["over an old file", "new"])
+@pytest.mark.parametrize("tails", [[".gpkg"], [".fgb", ".fgb.json"], [".shp", ".shx", ".dbf", ".prj", ".shp.json"]])
+@pytest.mark.parametrize(
+    ("where", "step", "is_for_good"),
+    [(os, "fsync", False), (os, "fsync", True), (Path, "mkdir", True), (Path, "replace", False)],
+)
+def test_a_step_of_publishing_that_fails_leaves_the_old_files_as_they_were(
+    tmp_path, monkeypatch, where, step, is_for_good, tails, is_there
+):
+    """The n-th call fails, or all from the n-th on, for every n and with every error of a disk."""
+    path = tmp_path / f"out{tails[0]}"
+    if is_there:
+        write_all(path, tails, "old")
+    before, failed = contents(tmp_path), 0
+    work = getattr(where, step)
+    for number, code in itertools.product(range(1, 40), (errno.ENOSPC, errno.EIO, errno.EDQUOT)):
+        calls = itertools.count(1)
+
+        def fail(*args, number=number, code=code, calls=calls, **options):
+            call = next(calls)
+            if call == number or (is_for_good and call > number):
+                raise OSError(code, os.strerror(code))
+            return work(*args, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(where, step, fail)
+            error = error_of(lambda: write_all(path, tails, overwrite=True))
+        if error is None:
+            break
+        failed += 1
+        assert str(path) in str(error)
+        assert os.strerror(code) in str(error)
+        assert contents(tmp_path) == before, (number, code)
+    assert failed >= 3
+    assert set(contents(tmp_path).values()) == {"new"}
 
 
 def test_companions_of_formats():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from samgeo.errors import OutputError, UsageError
-from samgeo.pipeline.journal import Journal, read_part, write_part
+from samgeo.pipeline.journal import Journal, read_part, write_part, wrote
 
 PLAN = {"raster": {"sha256": "ab", "size": [3, 4]}, "settings": {"tile_px": 64}}
 
@@ -78,6 +78,62 @@ def test_without_resume_the_earlier_run_is_forgotten(folder):
         write_part(journal.part("t0"), {"x": np.arange(3)})
     with Journal(folder, {"settings": {}}, resume=False) as journal:
         assert not journal.is_done("t0")
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_parts_without_their_plan_are_never_used(folder):
+    """A run with --no-resume that is killed after it has removed the old plan, and before it has removed the parts."""
+    with Journal(folder, PLAN) as journal:
+        write_part(journal.part("t0"), {"x": np.arange(3)})
+    (folder / "plan.json").unlink()
+    with Journal(folder, {"settings": {}}) as journal:
+        assert not journal.is_done("t0")
+
+
+def test_a_journal_that_lost_its_parts_starts_again(folder):
+    Journal(folder, PLAN).close()
+    (folder / "parts").rmdir()
+    with Journal(folder, PLAN) as journal:
+        write_part(journal.part("t0"), {"x": np.arange(3)})
+
+
+def test_only_what_the_journal_made_is_removed(folder):
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    with Journal(folder, PLAN) as journal:
+        write_part(journal.part("t0"), {"x": np.arange(3)})
+        (folder / ".plan.json.12.ab.partial").touch()
+        (folder / "parts" / ".t1.part.12.ab.partial").touch()
+        journal.remove()
+    assert files(folder) == ["notes.txt"]
+
+
+def test_a_damaged_plan_is_refused_with_the_way_out(folder):
+    Journal(folder, PLAN).close()
+    (folder / "plan.json").write_text('{"raster": ')
+    with pytest.raises(UsageError, match="--no-resume"):
+        Journal(folder, PLAN)
+    Journal(folder, PLAN, resume=False).close()
+    Journal(folder, PLAN).close()
+
+
+def test_the_file_that_was_about_to_be_published_is_known_again_and_no_other(folder, tmp_path):
+    output = tmp_path / "out.gpkg"
+    with Journal(folder, PLAN) as journal:
+        staged, other = tmp_path / "staged", tmp_path / "other"
+        for path in (staged, other):
+            path.write_text("features")
+        journal.announce(staged)
+        assert not wrote(folder, output)
+        staged.rename(output)
+        assert wrote(folder, output)
+        other.replace(output)
+        assert not wrote(folder, output)
+        journal.remove()
+    assert not wrote(folder, output)
 
 
 def test_two_processes_do_not_share_a_journal(folder):

@@ -1,9 +1,10 @@
 """The journal of a run: a folder with the plan and one checksummed part file for each job that is done.
 
     OUTPUT.samgeo/
+      .lock               held by the process that works here
       plan.json           what the part files depend on; a run may go on only from an equal plan
-      lock                held by the process that works here
       parts/NAME.part     sha256 of the rest, then named arrays (npz)
+      output.json         which file was about to get the name OUTPUT
 
 A part file appears by rename, so one that is there is whole; the checksum is for disks that lose what they were given.
 """
@@ -13,20 +14,22 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samgeo.commit import try_lock, write_file
+from samgeo.commit import write_file
 from samgeo.errors import OutputError, UsageError
+from samgeo.lock import FolderLock
 
 Arrays = Mapping[str, NDArray[np.generic]]
 _DIGEST_BYTES = 32
+_PLAN, _OUTPUT = "plan.json", "output.json"
 
 
 def write_part(path: Path, arrays: Arrays) -> None:
@@ -46,7 +49,7 @@ def read_part(path: Path) -> dict[str, NDArray[Any]] | None:
     """The arrays of a part file; None if it is not there or damaged."""
     try:
         stored = path.read_bytes()
-    except FileNotFoundError:
+    except OSError:  # not there, or the disk cannot read it any more
         return None
     digest, payload = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
     if hashlib.sha256(payload).digest() != digest:
@@ -68,21 +71,18 @@ class Journal:
         list of differences if an earlier run had another plan.
         """
         self.folder = folder
-        self._lock: IO[str] | None = None
+        output = folder.with_name(folder.name.removesuffix(".samgeo"))
         try:
-            self._parts.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(folder / "lock")
-            if not resume:
-                self._forget()
-            self._settle_plan(plan)
-        except OSError as error:
-            self.close()
-            if isinstance(error, OutputError):
+            self._lock = FolderLock(folder, output=output)
+            try:
+                self._settle_plan(plan, resume=resume)
+            except BaseException:
+                self.close()
                 raise
-            raise OutputError(f"{folder}: cannot keep the journal of the run there: {error}") from error
-        except BaseException:
-            self.close()
+        except OutputError:
             raise
+        except OSError as error:
+            raise OutputError(f"{output}: cannot keep the journal of the run in {folder}: {error}") from error
 
     @property
     def _parts(self) -> Path:
@@ -96,14 +96,14 @@ class Journal:
 
     def close(self) -> None:
         """Free the lock; the folder stays."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.release()
 
     def remove(self) -> None:
-        """The run is complete: free the lock and remove the folder."""
-        self.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """The run is complete: remove the folder, unless it holds files that are not ours."""
+        with suppress(OSError):
+            self._forget()
+            (self.folder / _OUTPUT).unlink(missing_ok=True)  # last, for the case that this is interrupted
+        self._lock.remove()
 
     def part(self, name: str) -> Path:
         """Where the part file of a job belongs."""
@@ -117,17 +117,27 @@ class Journal:
         """The names of the part files that are there."""
         return (path.stem for path in sorted(self._parts.glob("*.part")))
 
-    def _forget(self) -> None:
-        (self.folder / "plan.json").unlink(missing_ok=True)
-        shutil.rmtree(self._parts)
-        self._parts.mkdir()
+    def announce(self, complete: Path) -> None:
+        """Note the file that is about to be renamed to OUTPUT, so that a run that is killed then knows it again."""
+        write_file(self.folder / _OUTPUT, [json.dumps(_identity(complete)).encode()])
 
-    def _settle_plan(self, plan: Mapping[str, Any]) -> None:
-        path = self.folder / "plan.json"
+    def _forget(self) -> None:
+        """Remove the plan, then what was made by it and what killed writers left. Raises the system's OSError."""
+        (self.folder / _PLAN).unlink(missing_ok=True)
+        if self._parts.exists():
+            shutil.rmtree(self._parts)
+        for left in self.folder.glob(".*.partial"):
+            left.unlink(missing_ok=True)
+
+    def _settle_plan(self, plan: Mapping[str, Any], *, resume: bool) -> None:
+        path = self.folder / _PLAN
         wanted = json.loads(json.dumps(plan))
-        if not path.exists():
+        if not (resume and path.exists()):  # parts without a plan are of one that was being forgotten
+            self._forget()
+            self._parts.mkdir()
             write_file(path, [json.dumps(wanted, indent=1, sort_keys=True).encode()])
             return
+        self._parts.mkdir(exist_ok=True)
         try:
             stored = json.loads(path.read_text())
         except ValueError:
@@ -155,21 +165,15 @@ def _brief(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _lock(path: Path) -> IO[str]:
-    """Hold a lock that the system frees when this process ends, however it ends. Raises `OutputError` if it is held."""
-    handle = path.open("a+")
-    if not try_lock(handle):
-        handle.seek(0)
-        holder = handle.read().strip() or "unknown"
-        handle.close()
-        raise OutputError(f"{path.parent}: process {holder} works there; expected one run an output. Wait for it")
-    handle.truncate(0)
-    handle.write(f"{os.getpid()} on {_host()}")
-    handle.flush()
-    return handle
+def wrote(folder: Path, output: Path) -> bool:
+    """True if `output` is what the run with the journal in `folder` was about to publish when it was killed."""
+    try:
+        return bool(json.loads((folder / _OUTPUT).read_text()) == _identity(output))
+    except (OSError, ValueError):
+        return False
 
 
-def _host() -> str:
-    import platform
-
-    return platform.node()
+def _identity(path: Path) -> list[int]:
+    """What stays the same when a file is renamed, and tells it from all others on the machine."""
+    status = path.stat()
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
