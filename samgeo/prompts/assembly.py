@@ -24,6 +24,7 @@ from samgeo.prompts.placement import (
     OK,
     OUTSIDE,
     WRONG_TYPE,
+    Operation,
     Placed,
     Route,
 )
@@ -102,9 +103,15 @@ def list_refusals(rows: Rows, layers: Sequence[PromptLayer], placed: Sequence[Pl
     return Refusals(ids=_prompt_ids(rows, layers, refused), reasons=reasons, distances_px=distances)
 
 
-def make_report(rows: Rows, layers: Sequence[PromptLayer], routes: Sequence[Route], grid: Grid) -> dict[str, Any]:
+def make_report(
+    rows: Rows, layers: Sequence[PromptLayer], placed: Sequence[Placed], routes: Sequence[Route], *, grid: Grid
+) -> dict[str, Any]:
     """What was done with the prompts; see `PlacedPrompts.report`."""
     used = rows.verdict == OK
+    operations = [
+        route.worst(one.way[used[rows.layer == number]])
+        for number, (route, one) in enumerate(zip(routes, placed, strict=True))
+    ]
     described = [
         {
             "name": layer.name,
@@ -112,14 +119,14 @@ def make_report(rows: Rows, layers: Sequence[PromptLayer], routes: Sequence[Rout
             "crs": layer.frame.to_string() if isinstance(layer.frame, CRS) else layer.frame,
             "given": int((rows.layer == number).sum()),
             "accepted": int(used[rows.layer == number].sum()),
-            "operation": route.operation,
-            "accuracy_m": route.accuracy_m,
-            "accuracy_px": None if route.accuracy_m is None else route.accuracy_m / grid.gsd_m,
-            "better_operation_without_grid": route.better,
+            "operation": operations[number].name,
+            "accuracy_m": operations[number].accuracy_m,
+            "accuracy_px": _in_pixels(operations[number], grid),
+            "better_operation_without_grid": routes[number].better,
         }
-        for number, (layer, route) in enumerate(zip(layers, routes, strict=True))
+        for number, layer in enumerate(layers)
     ]
-    worst = max(routes, key=lambda route: np.inf if route.accuracy_m is None else route.accuracy_m)
+    worst = max(operations, key=lambda one: np.inf if one.accuracy_m is None else one.accuracy_m)
     twins = np.flatnonzero(used & (rows.twin >= 0))
     pairs = zip(
         _prompt_ids(rows, layers, twins[:REPORTED_TWINS]),
@@ -131,12 +138,18 @@ def make_report(rows: Rows, layers: Sequence[PromptLayer], routes: Sequence[Rout
         "accepted": int(used.sum()),
         "refused": int((~used).sum()),
         "objects": len(np.unique(rows.object[used])),
-        "operation": worst.operation,
+        "operation": worst.name,
         "accuracy_m": worst.accuracy_m,
+        "accuracy_px": _in_pixels(worst, grid),
         "layers": described,
         "duplicates": len(twins),
         "duplicate_of": dict(pairs),
     }
+
+
+def _in_pixels(operation: Operation, grid: Grid) -> float | None:
+    """The accuracy of an operation in pixels of the grid; None where nobody has stated it."""
+    return None if operation.accuracy_m is None else operation.accuracy_m / grid.gsd_m
 
 
 def _dense(number: Integers, used: NDArray[np.bool_]) -> Integers:

@@ -52,20 +52,27 @@ def check_extent(layer: PromptLayer, placed: Placed, grid: Grid) -> None:
         )
 
 
-def warn_of_datum(layer: PromptLayer, route: Route, grid: Grid) -> None:
-    """Warn if changing the datum may move prompts by more than a pixel, or nobody knows by how much."""
-    if not route.transformers:
-        return
+def check_datum(layer: PromptLayer, placed: Placed, route: Route, grid: Grid, *, strict: bool) -> None:
+    """Warn if the change of datum may move prompts by more than a pixel, or nobody knows by how much.
+
+    strict: raise `PromptError` instead.
+    """
+    used = route.worst(placed.way[placed.verdict == OK])
     pixel_m = grid.gsd_m
-    if route.accuracy_m is not None and route.accuracy_m <= pixel_m:
+    if used.accuracy_m is not None and used.accuracy_m <= pixel_m:
         return
-    far = "by an unknown distance" if route.accuracy_m is None else f"by {route.accuracy_m:g} m"
+    far = "by an unknown distance"
+    if used.accuracy_m is not None:
+        far = f"by {used.accuracy_m:g} m, which is {used.accuracy_m / pixel_m:.3g} px"
     grids = f" A better operation lacks its grid file here: {route.better}." if route.better else ""
-    warnings.warn(
-        f"{layer.name}: prompts may be off {far}; a pixel is {pixel_m:.3g} m. Operation: {route.operation}.{grids}",
-        SamgeoWarning,
-        stacklevel=5,
-    )
+    text = f"{layer.name}: prompts may be off {far}; a pixel is {pixel_m:.3g} m. Operation: {used.name}.{grids}"
+    if strict:
+        named = grid.crs.name if grid.crs else "its CRS"
+        raise PromptError(
+            f"{text} Expected at most a pixel with --strict-crs. Fix: give the prompts in the raster's {named}, "
+            f"{'install the grid file with projsync, ' if route.better else ''}or leave --strict-crs out"
+        )
+    warnings.warn(text, SamgeoWarning, stacklevel=3)
 
 
 def refuse_nodata(placed: Placed, valid: Valid) -> None:

@@ -101,8 +101,8 @@ class PlacedPrompts:
     refusals: Refusals = field(repr=False)
     """Prompts that cannot be used, in the order given."""
     report: Mapping[str, Any]
-    """For the record, fit for JSON: given, accepted and refused prompts; objects; operation and accuracy_m of the
-    reprojection, by layer and the worst of them; duplicates; renamed columns."""
+    """For the record, fit for JSON: given, accepted and refused prompts; objects; operation, accuracy_m and
+    accuracy_px of the reprojection, by layer and the worst of them; duplicates; renamed columns."""
 
     def __len__(self) -> int:
         return len(self.boxes)

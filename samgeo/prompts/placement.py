@@ -50,8 +50,20 @@ class Placed:
     """(n, 4) first column, first row, last column, last row, cut to the raster; NaN for points."""
     polygons: NDArray[np.object_]
     """(n,) polygons as they were drawn; None for points and boxes."""
+    way: NDArray[np.int8]
+    """(n,) which of the route's operations brought a row here; of several that its vertices took, the last one."""
     extent: Floats
     """(4,) first column, first row, last column, last row of everything; NaN where nothing is on the map."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One way from a CRS to another."""
+
+    name: str
+    """What PROJ calls it."""
+    accuracy_m: float | None
+    """How far off the result may be, in metres; None where nobody has stated it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,26 +72,29 @@ class Route:
 
     transformers: tuple[Transformer, ...] = ()
     """The best first; the others are for places that it has no answer for. None: they are that already, or pixels."""
-    operation: str
-    """What PROJ calls what it does."""
-    accuracy_m: float | None
-    """How far off the result may be, in metres; None where nobody has stated it."""
-    better: str | None
+    operations: tuple[Operation, ...]
+    """What each of them does; the one that says that nothing is done where there are none."""
+    better: str | None = None
     """A better operation that lacks a grid file on this machine."""
+
+    def worst(self, ways: NDArray[np.int8]) -> Operation:
+        """The least accurate of the operations that placed some prompts; ways: their numbers, see `Placed.way`."""
+        used = [self.operations[int(number)] for number in np.unique(ways)] or [self.operations[0]]
+        return max(used, key=lambda one: np.inf if one.accuracy_m is None else one.accuracy_m)
 
 
 def find_route(layer: PromptLayer, grid: Grid) -> Route:
     """The best way from the layer's CRS to the grid's. Raises `PromptError` if there is none."""
     source, target = layer.frame, grid.crs
     if not isinstance(source, CRS):
-        return Route(operation=f"none: {source} coordinates", accuracy_m=0.0, better=None)
+        return Route(operations=(Operation(name=f"none: {source} coordinates", accuracy_m=0.0),))
     if target is None:
         raise PromptError(
             f"{layer.name}: in {source.name}, and the raster has no CRS, so they cannot be placed. "
-            "Fix: state the raster's CRS with rio edit-info --crs"
+            "Fix: state the raster's CRS with --raster-crs EPSG:CODE, or with rio edit-info --crs in the file"
         )
     if source.equals(target, ignore_axis_order=True):
-        return Route(operation="none: same CRS", accuracy_m=0.0, better=None)
+        return Route(operations=(Operation(name="none: same CRS", accuracy_m=0.0),))
     try:
         return _best_route(source.to_wkt(), target.to_wkt(), _area(grid))
     except ProjError as error:
@@ -94,11 +109,12 @@ def _best_route(source: str, target: str, area: AreaOfInterest | None) -> Route:
         group = TransformerGroup(CRS.from_wkt(source), CRS.from_wkt(target), always_xy=True, area_of_interest=area)
     if not group.transformers:
         raise ProjError("PROJ knows none")
-    best = group.transformers[0]
     return Route(
         transformers=tuple(group.transformers),
-        operation=best.description,
-        accuracy_m=float(best.accuracy) if best.accuracy >= 0 else None,
+        operations=tuple(
+            Operation(name=one.description, accuracy_m=float(one.accuracy) if one.accuracy >= 0 else None)
+            for one in group.transformers
+        ),
         better=None if group.best_available else str(group.unavailable_operations[0].name),
     )
 
@@ -114,7 +130,10 @@ def place(layer: PromptLayer, grid: Grid, route: Route, *, native: Grid, swapped
     if layer.kind != "points" and route.transformers:
         geometries = _densified(geometries)
     xy, row = shapely.get_coordinates(geometries, return_index=True)
-    pixels = _to_pixels(xy[:, ::-1] if swapped else xy, row, layer, (grid, route, native))
+    part = shapely.get_coordinates(shapely.get_parts(geometries), return_index=True)[1]
+    pixels, ways = _to_pixels(xy[:, ::-1] if swapped else xy, part, layer, (grid, route, native))
+    way = np.zeros(len(layer), dtype=np.int8)
+    np.maximum.at(way, row, ways)
     _judge(verdict, row, np.isfinite(pixels[:, 0]) & np.isfinite(pixels[:, 1]), NO_DOMAIN)
     boxes, polygons = _bounds(pixels, row, len(layer)), np.full(len(layer), None, dtype=object)
     distance, finite = _distance(boxes, grid), boxes[verdict == OK]
@@ -136,7 +155,9 @@ def place(layer: PromptLayer, grid: Grid, route: Route, *, native: Grid, swapped
         polygons[good] = _redrawn(geometries, pixels, row)[good]
         points[good], boxes[good], seen = _within(polygons[good], grid)
         verdict[good[~seen]] = OUTSIDE
-    return Placed(verdict=verdict, distance_px=distance, points=points, boxes=boxes, polygons=polygons, extent=extent)
+    return Placed(
+        verdict=verdict, distance_px=distance, points=points, boxes=boxes, polygons=polygons, way=way, extent=extent
+    )
 
 
 def _usable(layer: PromptLayer) -> NDArray[np.int8]:
@@ -166,44 +187,66 @@ def _densified(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
     return np.asarray(shapely.segmentize(geometries, np.where(longest > 0, longest / EDGE_PIECES, 1.0)), dtype=object)
 
 
-def _to_pixels(xy: Floats, row: NDArray[np.int64], layer: PromptLayer, way: tuple[Grid, Route, Grid]) -> Floats:
-    """(v, 2) columns and rows of vertices; row: (v,) which prompt they belong to."""
+def _to_pixels(
+    xy: Floats, part: NDArray[np.int64], layer: PromptLayer, way: tuple[Grid, Route, Grid]
+) -> tuple[Floats, NDArray[np.int8]]:
+    """(v, 2) columns and rows of vertices, and (v,) which operation of the route each took.
+
+    part: (v,) which point or polygon of which prompt they belong to.
+    """
     grid, route, native = way
+    ways = np.zeros(len(xy), dtype=np.int8)
     if layer.in_pixels:
         if native == grid:
-            return xy
+            return xy, ways
         x, y = native.to_map(xy[:, 0], xy[:, 1])
     else:
-        x, y = _reprojected(xy[:, 0], xy[:, 1], route)
-    if grid.crs is not None and grid.crs.is_geographic:
-        x = _unrolled(x, row, grid)
+        x, y, ways = _reprojected(xy[:, 0], xy[:, 1], route)
+    turn = _turn(grid.crs)
+    if turn is not None:
+        x = _unrolled(x, part, turn, grid)
     with np.errstate(over="ignore", invalid="ignore"):  # what is too far for a float is refused, not warned of
-        return np.stack(grid.to_pixel(x, y), axis=1)
+        return np.stack(grid.to_pixel(x, y), axis=1), ways
 
 
-def _reprojected(x: Floats, y: Floats, route: Route) -> tuple[Floats, Floats]:
-    """Map coordinates; inf where no operation has an answer."""
+def _reprojected(x: Floats, y: Floats, route: Route) -> tuple[Floats, Floats, NDArray[np.int8]]:
+    """Map coordinates, inf where no operation has an answer, and the number of the operation that each took."""
+    ways = np.zeros(len(x), dtype=np.int8)
     if not route.transformers:
-        return x, y
+        return x, y, ways
     new_x, new_y = np.full(len(x), np.inf), np.full(len(x), np.inf)
     left = np.arange(len(x))
-    for transformer in route.transformers:
+    for number, transformer in enumerate(route.transformers):
         new_x[left], new_y[left] = transformer.transform(x[left], y[left])
+        ways[left] = number
         left = left[~(np.isfinite(new_x[left]) & np.isfinite(new_y[left]))]
         if len(left) == 0:
             break
-    return new_x, new_y
+    return new_x, new_y, ways
 
 
-def _unrolled(x: Floats, row: NDArray[np.int64], grid: Grid) -> Floats:
-    """Longitudes moved by whole turns, each prompt as one, so that they come to lie on the grid's side of the globe."""
-    assert grid.crs is not None  # asked by the caller
-    turn = 2 * np.pi / grid.crs.axis_info[0].unit_conversion_factor
+def _turn(crs: CRS | None) -> float | None:
+    """After so many units x is the same meridian again; None where it never is, or where no raster goes on so far."""
+    if crs is None or not (crs.is_geographic or crs.is_projected):
+        return None
+    if crs.is_geographic:
+        return 2 * np.pi / crs.axis_info[0].unit_conversion_factor
+    method = crs.coordinate_operation.method_name if crs.coordinate_operation else ""
+    if method != "Popular Visualisation Pseudo Mercator" or crs.ellipsoid is None:
+        return None
+    return 2 * np.pi * crs.ellipsoid.semi_major_metre / crs.axis_info[0].unit_conversion_factor
+
+
+def _unrolled(x: Floats, part: NDArray[np.int64], turn: float, grid: Grid) -> Floats:
+    """x moved by whole turns so that it comes to lie on the grid's side of the globe.
+
+    Each part moves as one: a prompt that was split at the antimeridian (RFC 7946, section 3.1.9) comes together.
+    """
     left, _, right, _ = grid.bounds
-    lowest = np.full(int(row.max(initial=-1)) + 1, np.inf)
-    np.fmin.at(lowest, row, x)
+    lowest = np.full(int(part.max(initial=-1)) + 1, np.inf)
+    np.fmin.at(lowest, part, x)
     with np.errstate(invalid="ignore"):
-        return x - turn * np.round((lowest[row] - (left + right) / 2) / turn)
+        return x - turn * np.floor((lowest[part] - (left + right) / 2) / turn + 0.5)
 
 
 def _bounds(pixels: Floats, row: NDArray[np.int64], count: int) -> Floats:

@@ -25,12 +25,12 @@ from samgeo.grid import Grid
 from samgeo.prompts.assembly import assemble, list_refusals, make_report
 from samgeo.prompts.checks import (
     Valid,
+    check_datum,
     check_extent,
     check_swapped,
     hits_few,
     nothing_left,
     refuse_nodata,
-    warn_of_datum,
 )
 from samgeo.prompts.columns import new_names
 from samgeo.prompts.layer import Kind, PromptLayer, layer_path, read_layer
@@ -138,7 +138,9 @@ class Prompts:
         """The files that the layers came from."""
         return [path for layer in self.layers if (path := layer_path(layer.name)).exists()]
 
-    def to_pixels(self, grid: Grid, *, valid: Valid | None = None, native_grid: Grid | None = None) -> PlacedPrompts:
+    def to_pixels(
+        self, grid: Grid, *, valid: Valid | None = None, native_grid: Grid | None = None, strict_crs: bool = False
+    ) -> PlacedPrompts:
         """Bring all prompts to the pixels of a grid and put them together to objects.
 
         A point belongs to the raster from its left and upper edge to before its right and lower one. Boxes are cut to
@@ -148,8 +150,9 @@ class Prompts:
         valid: tells which pixels have data; clicks elsewhere are refused.
         native_grid: the grid that "pixel" coordinates refer to, if `grid` is a coarser or finer one.
 
+        strict_crs: refuse prompts that a change of datum may move by more than a pixel; else there is a warning.
+
         Raises `PromptError` if no prompt can be used, if hardly any lies on the raster, or if x and y are swapped.
-        Warns if the change of datum may be off by more than a pixel.
         """
         if not self.layers:
             raise PromptError(f"only words ({', '.join(self.words)}); expected points, boxes or masks to place")
@@ -157,14 +160,15 @@ class Prompts:
         placed = [
             _place(layer, grid, route, native_grid or grid) for layer, route in zip(self.layers, routes, strict=True)
         ]
-        for layer, one in zip(self.layers, placed, strict=True):
+        for layer, one, route in zip(self.layers, placed, routes, strict=True):
+            check_datum(layer, one, route, grid, strict=strict_crs)
             if valid is not None and layer.kind == "points":
                 refuse_nodata(one, valid)
         rows = gather(self.layers, placed, object_column=self.object_column, label_column=self.label_column)
         refusals = list_refusals(rows, self.layers, placed)
         if not (rows.verdict == OK).any():
             raise PromptError(nothing_left(refusals, placed, grid))
-        report = make_report(rows, self.layers, routes, grid)
+        report = make_report(rows, self.layers, placed, routes, grid=grid)
         names = new_names(self.layers, without=self.label_column)
         report["renamed_columns"] = {old: new for old, new in names.items() if old != new}
         objects = assemble(rows, self.layers, placed, names)
@@ -192,7 +196,6 @@ def _place(layer: PromptLayer, grid: Grid, route: Route, native: Grid) -> Placed
     if hits_few(placed):
         check_swapped(layer, placed, place(layer, grid, route, native=native, swapped=True))
         check_extent(layer, placed, grid)
-    warn_of_datum(layer, route, grid)
     return placed
 
 
