@@ -6,7 +6,6 @@ Nothing may therefore be computed while it is built: what is not in the checkpoi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -33,7 +32,7 @@ class Architecture:
     build: Callable[[ModelSpec], Sam]
     """The network of a row, with parameters of no particular value."""
     renames: tuple[tuple[str, str], ...] = ()
-    """Regular expressions in official names, and what takes their place, in this order."""
+    """Parts of official names, and what stands in their place here."""
     unread: tuple[str, ...] = ()
     """Official names that begin so are of no use here."""
 
@@ -86,9 +85,10 @@ ARCHITECTURES = {
     "sam2": Architecture(
         build=build_sam2,
         renames=(
-            (r"^sam_(prompt_encoder|mask_decoder)\.", r"\1."),
-            (r"\.mlp\.layers\.0\.", ".mlp.lin1."),
-            (r"\.mlp\.layers\.1\.", ".mlp.lin2."),
+            ("sam_prompt_encoder.", "prompt_encoder."),
+            ("sam_mask_decoder.", "mask_decoder."),
+            (".mlp.layers.0.", ".mlp.lin1."),
+            (".mlp.layers.1.", ".mlp.lin2."),
         ),
         unread=MEMORY,
     ),
@@ -101,8 +101,7 @@ def assemble(spec: ModelSpec, tensors: Mapping[str, Tensor], *, source: str) -> 
 
     tensors: by their official names. source: the file, for messages. Raises WeightsError where names or shapes differ.
     """
-    with torch.device("meta"):
-        sam = ARCHITECTURES[spec.architecture].build(spec)
+    sam = _unfilled(spec)
     own, found = sam.state_dict(), own_names(spec.architecture, tensors)
     missing, foreign = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
     reshaped = [k for k in own.keys() & found.keys() if own[k].shape != found[k].shape]
@@ -119,10 +118,21 @@ def assemble(spec: ModelSpec, tensors: Mapping[str, Tensor], *, source: str) -> 
 def own_names(architecture: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of an official checkpoint under the names that the network here has for them."""
     kind = ARCHITECTURES[architecture]
-    return {_rename(name, kind.renames): t for name, t in tensors.items() if not name.startswith(kind.unread)}
+    return {_replaced(n, kind.renames): t for n, t in tensors.items() if not n.startswith(kind.unread)}
 
 
-def _rename(name: str, renames: tuple[tuple[str, str], ...]) -> str:
-    for pattern, replacement in renames:
-        name = re.sub(pattern, replacement, name)
+def official_names(architecture: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a network here under the names of its official checkpoint."""
+    back = tuple((own, official) for official, own in ARCHITECTURES[architecture].renames)
+    return {_replaced(name, back): tensor for name, tensor in tensors.items()}
+
+
+def _replaced(name: str, renames: tuple[tuple[str, str], ...]) -> str:
+    for old, new in renames:
+        name = name.replace(old, new)
     return name
+
+
+def _unfilled(spec: ModelSpec) -> Sam:
+    with torch.device("meta"):
+        return ARCHITECTURES[spec.architecture].build(spec)

@@ -38,7 +38,8 @@ def load_model(
     chosen = _device(device)
     numerics = _precision(precision, chosen)
     as_path = Path(name_or_path)
-    if as_path.suffix or as_path.exists() or len(as_path.parts) > 1:
+    looks_like_path = as_path.suffix or len(as_path.parts) > 1
+    if as_path.exists() or (looks_like_path and str(as_path) not in PUBLISHED):  # sam2.1-... has a dot too
         return _load(as_path, spec, chosen, numerics)
     found = find_spec(str(name_or_path))
     return _load(path_of(PUBLISHED[found.name]), spec or found, chosen, numerics)

@@ -1,0 +1,107 @@
+"""Weights, pictures and prompts from a seed: what both sides of a comparison with a reference are given.
+
+Weights depend on names and shapes alone, so that a reference implementation elsewhere gets the same. None is zero: what
+is zero at first (relative positions, layer scales) would hide errors.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from samgeo.model.automatic import EverythingSettings
+from samgeo.model.spec import ModelSpec
+from samgeo.pixels import PixelPrompts
+
+TINY = {
+    spec.name: spec
+    for spec in (
+        ModelSpec(
+            name="tiny-sam",
+            architecture="sam",
+            encoder={"embed_dim": 48, "depth": 4, "num_heads": 3, "global_attn_indexes": (1, 3)},
+            frame_px=256,
+            tile_px=256,
+            everything=EverythingSettings(),
+        ),
+        ModelSpec(
+            name="tiny-sam2",
+            architecture="sam2",
+            encoder={
+                "embed_dim": 16,
+                "num_heads": 1,
+                "stages": (1, 2, 3, 1),
+                "global_att_blocks": (4,),
+                "window_pos_embed_bkg_spatial_size": 7,
+            },
+            frame_px=256,
+            tile_px=256,
+            everything=EverythingSettings(pred_iou_thresh=0.8),
+        ),
+    )
+}
+"""Members with all that the published ones have, but small."""
+SIZES = ((300, 420), (256, 256), (97, 33))
+"""Images (height, width): shrunk and wide, as the network wants it, enlarged and tall."""
+
+
+def seeded_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """A tensor for each name and shape, each from a seed of its own."""
+    return {name: torch.from_numpy(_seeded(name, shape)) for name, shape in shapes.items()}
+
+
+def _seeded(name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    if name.endswith("num_batches_tracked"):
+        return np.zeros(shape, np.int64)
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    noise = rng.standard_normal(shape, np.float32)
+    if name.endswith("running_var"):
+        return (0.5 + rng.random(shape, np.float32)).astype(np.float32)
+    if "gaussian_matrix" in name:
+        return noise
+    if any(word in name for word in ("embed.", "embeddings.", "token.", "pos_embed", "rel_pos")):
+        return np.float32(0.3) * noise
+    if len(shape) > 1:
+        return np.float32(np.prod(shape[1:]) ** -0.5) * noise
+    return np.float32(1) + np.float32(0.1) * noise if name.endswith("weight") else np.float32(0.1) * noise
+
+
+def picture(height: int, width: int) -> NDArray[np.uint8]:
+    """(height, width, 3): smooth colours, two objects, and noise."""
+    rng = np.random.default_rng(height * 10_000 + width)
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    image = 120 + 60 * np.stack([np.sin(7 * x + 3 * y), np.cos(5 * y - 2 * x), np.sin(11 * x * y)], axis=-1)
+    image[height // 4 : height // 2, width // 5 : width // 2] = (200, 90, 40)
+    image[height // 2 : -height // 5, width // 2 : -width // 8] += (-50, 40, 30)
+    return (image + rng.normal(0, 6, image.shape)).clip(0, 255).astype(np.uint8)
+
+
+def questions(height: int, width: int, logits_px: int) -> dict[str, tuple[PixelPrompts, bool]]:
+    """Every kind of prompt for one object, and whether three masks are asked for."""
+    clicks = np.array([[[0.3, 0.4], [0.7, 0.6], [0.05, 0.9]]], np.float32) * (width - 1, height - 1)
+    clicks, labels = clicks.astype(np.float32), np.array([[1, 0, 1]])
+    boxes = (np.array([[0.2, 0.25, 0.55, 0.5]]) * (width, height, width, height)).astype(np.float32)
+    y, x = np.mgrid[:logits_px, :logits_px] / logits_px
+    masks = (12 * (0.2 - np.hypot(x - 0.35, y - 0.4)) / 0.2)[None].astype(np.float32)
+    click = {"points": clicks[:, :1], "labels": labels[:, :1]}
+    return {
+        "click": (PixelPrompts(**click), True),
+        "click, one mask": (PixelPrompts(**click), False),
+        "clicks": (PixelPrompts(points=clicks, labels=labels), False),
+        "box": (PixelPrompts(boxes=boxes), False),
+        "box and clicks": (PixelPrompts(points=clicks, labels=labels, boxes=boxes), True),
+        "mask": (PixelPrompts(masks=masks), False),
+        "click and mask": (PixelPrompts(**click, masks=masks), True),
+    }
+
+
+def sample(array: NDArray[Any], count: int = 256) -> NDArray[Any]:
+    """Values of an array at regular places of its flat form: enough to tell it from any other."""
+    flat = array.reshape(-1)
+    return flat[np.linspace(0, flat.size - 1, min(count, flat.size)).astype(int)]
