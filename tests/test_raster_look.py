@@ -49,7 +49,7 @@ def test_refuses_to_guess_which_bands_are_colours(tmp_path: Path) -> None:
     path = write(tmp_path / "s2.tif", noise(13, dtype="uint16"), descriptions=names)
     with pytest.raises(RasterError, match=r"s2\.tif: has 13 bands \(1 coastal, 2 blue.*--bands 4,3,2"):
         Raster(path)
-    with pytest.raises(RasterError, match=r"has 2 bands.*--bands R,G,B"):
+    with pytest.raises(RasterError, match=r"has 2 bands.*--bands 1 "):
         Raster(write(tmp_path / "two.tif", noise(2)))
     with pytest.raises(RasterError, match="has 4 bands"):
         Raster(write(tmp_path / "four.tif", noise(4, dtype="uint16"), photometric="MINISBLACK"))
@@ -75,7 +75,7 @@ def test_a_palette_becomes_colours(tmp_path: Path) -> None:
 
 
 def test_refuses_complex_and_mixed_bands(tmp_path: Path) -> None:
-    with pytest.raises(RasterError, match=r"complex.*gdal_calc"):
+    with pytest.raises(RasterError, match=r"complex.*rio calc"):
         Raster(write(tmp_path / "sar.tif", noise(1, dtype="complex64")))
     one, two = (write(tmp_path / f"{kind}.tif", noise(1, dtype=kind)) for kind in ("uint8", "uint16"))
     source = "<SourceFilename>{}</SourceFilename><SourceBand>1</SourceBand>"

@@ -14,7 +14,8 @@ from rasterio.control import GroundControlPoint
 
 from samgeo.errors import RasterError, ResourceLimitError, SamgeoWarning, UnsafeInputError, UsageError
 from samgeo.pixels import Window
-from samgeo.raster import dataset as dataset_module
+from samgeo.raster import header
+from samgeo.raster.paths import display_name
 from samgeo.raster.reader import Raster
 from tests.doubles import NORTH_UP, UTM_33N, address_raster
 from tests.rasters import everything, noise, write
@@ -130,10 +131,10 @@ def test_headers_that_declare_absurd_sizes_are_refused(tmp_path: Path, monkeypat
     for limit, found in [
         ("MAX_PIXELS", "1 x 1 px"),
         ("MAX_BANDS", "3 bands"),
-        ("MAX_BLOCK_BYTES", "blocks of 1 bytes"),
+        ("MAX_BLOCK_BYTES", "blocks of 3 bytes"),
     ]:
         with monkeypatch.context() as patch:
-            patch.setattr(dataset_module, limit, 0)
+            patch.setattr(header, limit, 0)
             with pytest.raises(ResourceLimitError, match=found):
                 Raster(path)
     size = {"width": 60_000, "height": 60_000, "count": 1, "dtype": "uint8", "tiled": True, "SPARSE_OK": True}
@@ -141,7 +142,7 @@ def test_headers_that_declare_absurd_sizes_are_refused(tmp_path: Path, monkeypat
         pass
     with Raster(tmp_path / "sparse.tif") as raster:  # 3.6 GB declared in a few hundred kB is an honest sparse file
         assert not raster.read(Window(row=59_000, col=0, height=2, width=2))[0].any()
-    monkeypatch.setattr(dataset_module, "MAX_EXPANSION", 100)
+    monkeypatch.setattr(header, "MAX_EXPANSION", 100)
     with pytest.raises(ResourceLimitError, match="not believable"):
         Raster(tmp_path / "sparse.tif")
 
@@ -150,7 +151,7 @@ def test_a_container_of_rasters_names_them(tmp_path: Path) -> None:
     path = tmp_path / "several.gpkg"
     for name in ("summer", "winter"):
         write(path, noise(3), driver="GPKG", crs="EPSG:3857", RASTER_TABLE=name, APPEND_SUBDATASET="YES")
-    with pytest.raises(RasterError, match=r"no bands.*GPKG:.*summer.*winter.*gdal_translate"):
+    with pytest.raises(RasterError, match=r"no bands.*GPKG:.*summer.*winter.*rio convert"):
         Raster(path)
 
 
@@ -166,7 +167,7 @@ def test_a_vrt_names_its_missing_source(tmp_path: Path) -> None:
 
 def test_passwords_and_signatures_stay_out_of_messages() -> None:
     url = "https://user:secret@example.org/data/ortho.tif?X-Signature=abc"
-    assert dataset_module.display_name(url) == "https://example.org/data/ortho.tif"
+    assert display_name(url) == "https://example.org/data/ortho.tif"
 
 
 def test_a_file_that_changed_since_is_refused(tmp_path: Path) -> None:

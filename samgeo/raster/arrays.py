@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from samgeo.errors import RasterError, UsageError
 from samgeo.grid import Grid, horizontal_crs, parse_crs
 from samgeo.pixels import Window
-from samgeo.raster.dataset import finite, valid_pixels
+from samgeo.raster.bands import finite, valid_pixels
 
 
 class ArrayPixels:
@@ -35,7 +35,13 @@ class ArrayPixels:
         self._indexes = _choose(self._data.shape[0], bands, self.name)
         self.bits = self.dtype.itemsize * 8
         self.count = len(self._indexes)
-        self.facts = {"driver": self.name, "bands": self._data.shape[0], "dtype": str(self.dtype)}
+        numbers = ", ".join(str(index + 1) for index in self._indexes)
+        self.facts = {
+            "driver": self.name,
+            "bands": self._data.shape[0],
+            "dtype": str(self.dtype),
+            "picture": f"bands {numbers}" if len(self._indexes) == 3 else f"band {numbers} as grey",
+        }
         if self.dtype.itemsize == 8 and self.dtype.kind in "iu":
             self.dtype = np.dtype(np.float64)
 
@@ -49,6 +55,9 @@ class ArrayPixels:
             masks = masks & (bands != self._nodata)
         valid = valid_pixels(masks, bands.dtype) & finite(bands)
         return bands.astype(self.dtype, copy=False), valid
+
+    def fingerprint(self) -> None:
+        """An array has no file that could change."""
 
     def close(self) -> None:
         """Nothing was opened."""

@@ -22,7 +22,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from samgeo.errors import RasterError, UsageError
-from samgeo.grid import Grid, parse_crs
+from samgeo.grid import Grid, horizontal_crs, parse_crs
 from samgeo.pixels import Window
 from samgeo.raster.arrays import ArrayPixels
 from samgeo.raster.dataset import DatasetPixels
@@ -50,6 +50,10 @@ class NativePixels(Protocol):
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Bands (B, h, w) and valid (h, w) of a window inside the native grid."""
+        ...
+
+    def fingerprint(self) -> str | None:
+        """Changes when a local file does; None for everything else."""
         ...
 
     def close(self) -> None:
@@ -118,8 +122,10 @@ class Raster:
         if resampling not in ("auto", "nearest"):
             raise UsageError(f"resampling {resampling!r}: expected auto or nearest")
         self._given_bands = None if bands is None else tuple(bands)
-        self._given_crs = parse_crs(crs)
+        given_crs = parse_crs(crs)
+        self._given_crs = given_crs and horizontal_crs(given_crs)
         self._pixels = _open_pixels(source, grid, self._given_bands)
+        self._fingerprint = self._pixels.fingerprint()
         self._closed = False
         self.resolution_m = resolution_m
         self.resampling: Resampling = resampling
@@ -218,12 +224,13 @@ class Raster:
 
     @property
     def fingerprint(self) -> str | None:
-        """Size and time of change of a local file; None for everything else."""
-        path = getattr(self._pixels, "path", None)
-        if path is None or not os.path.isfile(path):
-            return None
-        status = os.stat(path)
-        return f"{status.st_size}-{status.st_mtime_ns}"
+        """Size, time of change and a digest of samples of a local file as it was opened; None for everything else."""
+        return self._fingerprint
+
+    def require_unchanged(self) -> None:
+        """Raise `RasterError` if the file has changed since it was opened. For the end of a run."""
+        if self._pixels.fingerprint() != self._fingerprint:
+            raise RasterError(f"{self.name}: has changed while it was read. Fix: run again with --no-resume")
 
     def source(self) -> RasterSource:
         """The address for other processes, with the stretch fitted. Raises `RasterError` for a raster in memory."""
@@ -263,7 +270,8 @@ class Raster:
 
     def _place(self, grid: Grid) -> Grid:
         """The native grid under the CRS that was stated; proves that metres can be measured in its middle."""
-        if self._given_crs is not None and self.unplaced is None:
+        if self._given_crs is not None:
+            self.require_placed()
             grid = replace(grid, crs=self._given_crs)
         try:
             _ = grid.pixel_size_m

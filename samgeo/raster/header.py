@@ -1,0 +1,141 @@
+"""What a raster file says of itself before a pixel is read: is it believable, where does it lie, what else is known."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import warnings
+from typing import Any
+
+import numpy as np
+from pyproj import CRS
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import DatasetReader
+
+from samgeo.errors import RasterError, ResourceLimitError, SamgeoWarning
+from samgeo.grid import Grid, horizontal_crs, parse_crs
+from samgeo.raster.access import quiet_about_georeference, reason
+from samgeo.raster.paths import display_name
+
+MAX_PIXELS = 2**40
+MAX_BANDS = 1024
+MAX_BLOCK_BYTES = 256 * 2**20
+MAX_EXPANSION = 1_000_000
+"""Bytes that a GeoTIFF above one GiB may declare for each byte that it has: an empty one of large tiles has 400,000."""
+
+
+def check_header(dataset: DatasetReader, path: str, name: str) -> None:
+    """Refuse what holds no pixels, or would take absurd time or memory, before any band is touched."""
+    if dataset.count == 0:
+        names = dataset.subdatasets
+        fix = f"; it holds the rasters {', '.join(names[:10])}. {_convert(names[0])}" if names else ""
+        raise RasterError(f"{name}: has no bands{fix}")
+    if dataset.width * dataset.height > MAX_PIXELS or dataset.count > MAX_BANDS:
+        raise ResourceLimitError(
+            f"{name}: declares {dataset.width} x {dataset.height} px and {dataset.count} bands; expected at most "
+            f"{MAX_PIXELS:,} px and {MAX_BANDS} bands. Fix: copy or download it again, or gdal_translate -b 1 -b 2 -b 3"
+        )
+    itemsize = max(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
+    together = dataset.count if dataset.tags(ns="IMAGE_STRUCTURE").get("INTERLEAVE") == "PIXEL" else 1
+    block_bytes = max(rows * cols for rows, cols in dataset.block_shapes) * itemsize * together
+    if block_bytes > MAX_BLOCK_BYTES:
+        raise ResourceLimitError(
+            f"{name}: declares blocks of {block_bytes:,} bytes; expected at most {MAX_BLOCK_BYTES:,}. "
+            f"Fix: gdal_translate -co TILED=YES -co COMPRESS=DEFLATE {shlex.quote(name)} tiled.tif"
+        )
+    declared = dataset.width * dataset.height * dataset.count * itemsize
+    if dataset.driver == "GTiff" and declared > 2**30 and os.path.isfile(path):
+        size = os.path.getsize(path)
+        if declared > size * MAX_EXPANSION:
+            raise ResourceLimitError(
+                f"{name}: declares {declared:,} bytes of pixels and has {size:,}: not believable. "
+                "Fix: copy or download it again"
+            )
+    _check_sources(dataset, name)
+
+
+def read_grid(dataset: DatasetReader, name: str) -> tuple[Grid, str | None]:
+    """The native grid, and the reason why it lies on no map, with what to do about it, where that is so."""
+    unplaced = _why_unplaced(dataset, name)
+    crs = None if unplaced else read_crs(dataset, name)
+    return Grid(width=dataset.width, height=dataset.height, transform=dataset.transform, crs=crs), unplaced
+
+
+def read_crs(dataset: DatasetReader, name: str) -> CRS | None:
+    """The horizontal CRS of a file; warns where a vertical part is dropped or the CRS cannot be understood."""
+    text = dataset.crs.to_wkt(version="WKT2_2019") if dataset.crs else ""
+    try:
+        # rasterio gives None for a CRS that PROJ cannot read, and PROJ's complaint comes out of the call after it.
+        _ = dataset.colorinterp
+    except CPLE_BaseError as error:
+        _warn(f"{name}: its CRS cannot be understood ({reason(error)}). Fix: rio edit-info --crs EPSG:... FILE")
+    crs = parse_crs(text)
+    if crs is None or not crs.is_compound:
+        return crs and horizontal_crs(crs)
+    _warn(f"{name}: the CRS is {crs.name}; heights are left out")
+    return horizontal_crs(crs)
+
+
+def read_facts(dataset: DatasetReader, name: str) -> dict[str, Any]:
+    """What the metadata of a result says about the file; warns where the file holds more than is used."""
+    scaled = any(scale != 1 for scale in dataset.scales) or any(offset != 0 for offset in dataset.offsets)
+    pages = dataset.subdatasets
+    if len(pages) > 1:
+        _warn(f"{name}: has {len(pages)} pages, the first is used. For the next: {_convert(pages[1]).lower()}")
+    sources = [display_name(file) for file in sources_of(dataset)]
+    return {
+        "driver": dataset.driver,
+        "bands": dataset.count,
+        "dtype": dataset.dtypes[0],
+        "nodata": None if dataset.nodata is None else repr(dataset.nodata),
+        "pages": max(1, len(pages)),
+        "scale_and_offset": "present, not applied" if scaled else None,
+        "sources": sources if len(sources) <= 20 else [*sources[:20], f"and {len(sources) - 20} more"],
+    }
+
+
+def sources_of(dataset: DatasetReader) -> list[str]:
+    """The files besides the main one whose pixels are read: sources of a VRT, a mask, a header."""
+    return [file for file in dataset.files[1:] if not file.lower().endswith((".aux.xml", ".ovr"))]
+
+
+def _check_sources(dataset: DatasetReader, name: str) -> None:
+    """A VRT with a hole fails at once, not at the tile where the hole is."""
+    if dataset.driver != "VRT":
+        return
+    missing = [file for file in sources_of(dataset) if os.path.isabs(file) and not file.startswith("/vsi")]
+    missing = [file for file in missing if not os.path.exists(file)]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise RasterError(
+            f"{name}: its source {missing[0]}{more} cannot be found. Fix: put it there, or make the VRT again with "
+            "gdalbuildvrt"
+        )
+
+
+def _convert(part: str) -> str:
+    return f"Fix: rio convert {shlex.quote(part)} part.tif, then use part.tif"
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, SamgeoWarning, stacklevel=5)
+
+
+def _why_unplaced(dataset: DatasetReader, name: str) -> str | None:
+    if not dataset.transform.is_identity:
+        return None
+    path = shlex.quote(name)
+    points, crs = dataset.gcps
+    if points:
+        target = f"EPSG:{crs.to_epsg()}" if crs and crs.to_epsg() else "EPSG:4326"
+        return f"only {len(points)} ground control points. Fix: gdalwarp -t_srs {target} {path} warped.tif"
+    if dataset.rpcs is not None:
+        return f"only rational polynomial coefficients. Fix: gdalwarp -rpc -t_srs EPSG:4326 {path} warped.tif"
+    try:
+        # The identity is also a transform that a file may state; rasterio tells the two apart by this warning alone.
+        with quiet_about_georeference("error"):
+            dataset.read_transform()
+    except NotGeoreferencedWarning:
+        return f"no geotransform. Fix: gdal_edit.py -a_srs EPSG:... -a_ullr ULX ULY LRX LRY {path}"
+    return None
