@@ -1,7 +1,7 @@
 """The edge of the process: errors become messages and exit codes, signals end a run in order, warnings become lines.
 
 0 ok   2 usage   3 input raster   4 prompts   5 model   6 output   7 resource limit   8 unsafe input
-10 partly done   130 Ctrl-C   143 SIGTERM   1 anything else, which is a fault of samgeo
+10 partly done   129 hangup   130 Ctrl-C   143 SIGTERM   1 anything else, which is a fault of samgeo
 """
 
 from __future__ import annotations
@@ -10,36 +10,30 @@ import os
 import shlex
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 import click
 
+from samgeo.cli.signals import WORDS, Stopped, stopped_by_signals
 from samgeo.errors import ResourceLimitError, SamgeoError, SamgeoWarning
 
-INTERRUPTED, TERMINATED = 130, 143
 DEBUG, ARGUMENTS, JOURNAL = "samgeo.debug", "samgeo.arguments", "samgeo.pipeline.journal"
 """Keys of `click.Context.meta`: was --debug given; the arguments as typed; where a stopped run goes on from."""
 
 
 def tell(text: str) -> None:
-    """Write a line to stderr; that nobody reads it any more does not end the run."""
+    """Write a line to stderr; that nobody reads it any more, or the terminal is gone, does not end the run."""
     try:
         click.echo(text, err=True)
-    except BrokenPipeError:
+    except OSError:
         # What is left in the buffer must go somewhere, or the next line and the end of the process fail as well.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stderr.fileno())
         os.close(nowhere)
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived. Not an `Exception`, so that nothing on the way to the edge takes it for a failed tile."""
 
 
 class EdgeGroup(click.Group):
@@ -52,15 +46,15 @@ class EdgeGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        with _terminated_by_signal(), _warnings_as_lines():
+        with stopped_by_signals(), _warnings_as_lines():
             try:
                 return super().invoke(ctx)
             except (click.ClickException, click.exceptions.Exit, click.Abort):
                 raise
-            except KeyboardInterrupt:
-                _stop(ctx, "Interrupted.", INTERRUPTED)
-            except Terminated:
-                _stop(ctx, "Terminated.", TERMINATED)
+            except Stopped as stopped:
+                _stop(ctx, stopped.word, stopped.exit_code)
+            except KeyboardInterrupt:  # raised by code, or where signals are not ours to hear
+                _stop(ctx, WORDS[signal.SIGINT], 128 + signal.SIGINT)
             except BrokenPipeError:
                 raise  # click ends the process quietly, with exit code 1: what was asked for was not done
             except SamgeoError as error:
@@ -84,28 +78,11 @@ def _fail(ctx: click.Context, error: BaseException, message: str, exit_code: int
 
 def _stop(ctx: click.Context, word: str, exit_code: int) -> NoReturn:
     journal: Path | None = ctx.meta.get(JOURNAL)
-    click.echo(f"\n{word}", err=True)
+    tell(f"\n{word}")
     if journal is not None and journal.exists():
         command = shlex.join([a for a in ctx.meta[ARGUMENTS] if a not in ("--no-resume", "--dry-run")])
-        click.echo(f"What is done is kept in {journal}. To go on from there:\n  {ctx.command_path} {command}", err=True)
+        tell(f"What is done is kept in {journal}. To go on from there:\n  {ctx.command_path} {command}")
     ctx.exit(exit_code)
-
-
-@contextmanager
-def _terminated_by_signal() -> Iterator[None]:
-    """SIGTERM raises `Terminated` in the main thread, where Python hears signals."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
