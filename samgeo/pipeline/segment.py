@@ -99,6 +99,7 @@ def segment(
         store = PolygonStore(None if target is None else target.absolute().parent)
         work = _Work(plan=plan, journal=journal, settings=settings, run_all=run_all, tell=tell)
         done = work.everything(store) if placed is None else work.prompted(store, placed)
+        opened.require_unchanged()
         found = set(store.table["key"].tolist())
         tell(Progress(phase="assembling", done=len(store), total=len(store)))
         exclusive = settings.exclusive or _is_label_raster(target)
