@@ -120,3 +120,28 @@ def test_a_broken_executor_of_the_caller_names_the_jobs_in_flight(tmp_path):
     run = partial(die_on, tmp_path, {1: 99})
     with process_pool(1) as executor, pytest.raises(PartialResultError, match=r"executor broke .* while it ran: .*1"):
         list(run_jobs(run, range(3), executor=executor))
+
+
+class DiedError(Exception):
+    """What an executor raises that replaces dead workers itself."""
+
+
+def test_of_jobs_that_a_dead_worker_took_with_it_only_the_deadly_one_is_named():
+    running, most, blamed = set(), [], set()
+
+    def job(number):
+        running.add(number)
+        if number == 5 or (number in (4, 6) and number not in blamed):
+            blamed.add(number)
+            running.discard(number)
+            raise DiedError("its workers died")
+        if blamed and number in (4, 6):
+            most.append(len(running))
+        running.discard(number)
+        return number
+
+    done = []
+    with ThreadPoolExecutor(3) as executor, pytest.raises(PartialResultError, match=r"1 job failed.*\n  5: DiedError"):
+        done.extend(n for n, _ in run_jobs(job, range(10), executor=executor, in_flight=lambda: 3, deaths=(DiedError,)))
+    assert sorted(done) == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+    assert most == [1, 1]

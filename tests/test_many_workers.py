@@ -7,11 +7,14 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
+import warnings
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path
 
 import dask
 import numpy as np
@@ -21,9 +24,17 @@ from affine import Affine
 from click.testing import CliRunner
 from distributed import LocalCluster
 
-from samgeo import dask_engine
+from samgeo import __version__, dask_engine
 from samgeo.cli import samgeo
-from samgeo.errors import ModelError, OutputError, PartialResultError, UsageError
+from samgeo.errors import (
+    ModelError,
+    OutputError,
+    PartialResultError,
+    RasterError,
+    SamgeoWarning,
+    UsageError,
+    WeightsError,
+)
 from samgeo.pipeline.segment import ModelAddress, journal_folder, segment
 from samgeo.prompts.prompts import Prompts
 from samgeo.settings import Settings
@@ -141,3 +152,158 @@ class Twice(ThreadPoolExecutor):
 def test_a_job_that_runs_twice_changes_nothing(raster):
     with Twice(3) as executor:
         assert run(raster, "twice", executor, prompts=clicks()) == run(raster, "one", 1, prompts=clicks())
+
+
+class Killer:
+    """A listener that kills a random one of some processes when so many windows are done."""
+
+    def __init__(self, workers, at):
+        self.workers, self.left, self.killed = workers, sorted(at), []
+        self._choose = random.Random(0)
+
+    def __call__(self, progress):
+        if self.left and progress.done >= self.left[0]:
+            self.left.pop(0)
+            self.killed.append(self._choose.choice(self.workers()))
+            os.kill(self.killed[-1], signal.SIGKILL)
+
+
+def pool_processes():
+    return [process.pid for process in multiprocessing.active_children() if process.name.startswith("SpawnProcess")]
+
+
+def dask_processes(cluster):
+    return [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
+
+
+# CPython's pool may trip over a job that is submitted at the very moment a worker dies; its manager thread then ends
+# with "dictionary changed size during iteration". What counts is that no job is lost.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(("engine", "patience"), [("processes", 0), ("dask", 0), ("dask", 3)], indirect=["engine"])
+def test_workers_killed_at_random_change_no_byte(engine, patience, raster, request):
+    workers = pool_processes
+    if isinstance(engine, str):
+        cluster = request.getfixturevalue("cluster")
+        cluster.scheduler.allowed_failures = patience
+        workers = partial(dask_processes, cluster)
+    killer = Killer(workers, at=(3, 9))
+    assert run(raster, "killed", engine, progress=killer) == run(raster, "calm", 1)
+    assert len(set(killer.killed)) == 2
+    assert not set(killer.killed) & set(workers())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("engine", ENGINES, indirect=True)
+def test_tiles_that_keep_failing_are_named_the_rest_is_done_and_only_they_are_missing(engine, raster, request):
+    trouble = {RAISES: "raise"} | ({KILLS: "kill"} if engine == 2 or isinstance(engine, str) else {})
+    if isinstance(engine, str):
+        request.getfixturevalue("cluster").scheduler.allowed_failures = 0
+    with pytest.raises(PartialResultError) as caught:
+        run(raster, "trouble", engine, model=OracleAddress(trouble=tuple(trouble.items())))
+    assert caught.value.exit_code == 10
+    named = str(caught.value).splitlines()[1:]
+    assert len(named) == len(trouble)
+    for number, what in trouble.items():
+        error = "ValueError: the model stumbled" if what == "raise" else ("BrokenProcessPool", "KilledWorker")
+        (line,) = [line for line in named if line.startswith(f"  {NAMES[number]}: ")]
+        assert any(word in line for word in ([error] if isinstance(error, str) else error))
+    assert not (raster.parent / "trouble" / "out.gpkg").exists()
+    told = []
+    assert run(raster, "trouble", 1, progress=told.append) == run(raster, "whole", 1)
+    assert (told[0].done, told[0].total) == (21 - len(trouble), 21)
+
+
+def test_a_worker_that_does_not_see_the_folder_ends_the_run_with_its_name(cluster, raster, monkeypatch):
+    @contextmanager
+    def elsewhere(folder):
+        yield folder / "not-here"
+
+    monkeypatch.setattr(dask_engine, "_marked", elsewhere)
+    folder = journal_folder(raster.parent / "elsewhere" / "out.gpkg")
+    with pytest.raises(OutputError, match=rf"{folder}: the Dask worker on .* does not see this folder.*shared disk"):
+        run(raster, "elsewhere", cluster.scheduler_address)
+
+
+def test_a_worker_says_where_a_raster_or_model_is_missing(tmp_path):
+    def fail(error):
+        raise error
+
+    mark = tmp_path / "mark"
+    mark.touch()
+    for error in (RasterError("ortho.tif: cannot be found"), WeightsError("sam.pt: damaged")):
+        with pytest.raises(type(error), match=rf"{error} \(says the Dask worker on .+\)"):
+            dask_engine._visit(fail, mark, __version__, error)
+    with pytest.raises(UsageError, match=rf"has samgeo {__version__}; expected 9\.9"):
+        dask_engine._visit(fail, mark, "9.9", error)
+
+
+def test_other_weights_at_the_same_address_are_refused(raster):
+    class Elsewhere(Executor):
+        """Runs each job at once, and finds another model at the address."""
+
+        def submit(self, function, job):
+            future = Future()
+            try:
+                future.set_result(function(replace(job, run=replace(job.run, model_sha256="0" * 64))))
+            except ModelError as error:
+                future.set_exception(error)
+            return future
+
+    with pytest.raises(ModelError, match="oracle: its weights are not those that the run began with"):
+        run(raster, "other", Elsewhere())
+
+
+def test_no_scheduler_and_no_library_are_told_with_what_to_do(raster, monkeypatch):
+    monkeypatch.setattr(dask_engine, "CONNECT_SECONDS", 0.2)
+    for address in ("tcp://127.0.0.1:9", "nowhere", "http://a b"):
+        with pytest.raises(UsageError, match=rf"--dask {address}: no scheduler answers there.*dask worker"):
+            run(raster, "nowhere", address)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UsageError, match=r"pip install 'samgeo\[dask\]'"):
+        run(raster, "nowhere", "tcp://127.0.0.1:9")
+
+
+def dask_process(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli." + arguments[0], *map(str, arguments[1:])],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def test_a_scheduler_that_dies_stops_the_run_and_another_engine_goes_on_to_the_same_bytes(raster, tmp_path):
+    file = tmp_path / "scheduler.json"
+    scheduler = dask_process("dask_scheduler", "--port", 0, "--no-dashboard", "--scheduler-file", file)
+    worker = dask_process("dask_worker", "--scheduler-file", file, "--no-nanny", "--no-dashboard")
+
+    def kill_scheduler(progress):
+        if progress.done == 5:
+            scheduler.kill()
+
+    try:
+        while not file.exists():
+            time.sleep(0.05)
+        with (
+            warnings.catch_warnings(action="ignore", category=SamgeoWarning),  # perhaps there is no worker yet
+            pytest.raises(PartialResultError, match=rf"--dask {file}: the scheduler is gone; .* kept in .*--dask"),
+        ):
+            run(raster, "left", str(file), progress=kill_scheduler)
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()
+    told = []
+    assert run(raster, "left", 1, progress=told.append) == run(raster, "whole", 1)
+    assert 5 <= told[0].done < 21
+
+
+def test_the_command_runs_on_a_cluster(cluster, raster):
+    outputs = [raster.parent / name / "boxes.gpkg" for name in ("one", "dask")]
+    boxes = ["--box", "100,34,120,50", "--box", "10,20,24,30", "--prompt-crs", "pixel", "--no-cache"]
+    for output, options in zip(outputs, ([], ["--dask", cluster.scheduler_address]), strict=True):
+        output.parent.mkdir()
+        done = CliRunner().invoke(samgeo, ["segment", str(raster), str(output), *boxes, *options])
+        assert done.exit_code == 0, done.output
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    both = ["segment", str(raster), str(raster.parent / "c.gpkg"), "--dask", "tcp://h:1", "--workers", "2"]
+    assert "--workers 2 with --dask" in CliRunner().invoke(samgeo, both).output
