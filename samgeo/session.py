@@ -98,10 +98,11 @@ class Session:
         """Open a raster for clicking; nothing is encoded before the first click, or `prefetch`.
 
         source: path, URL, open dataset, DataArray, or an RGB array (H, W, 3) with its `grid`.
-        settings: bands, resolution_m, tile_px, use_cache, simplify_m, square, smooth, max_vertices and layer count.
+        settings: bands, resolution_m, raster_crs, tile_px, use_cache, simplify_m, square, smooth, max_vertices and
+            layer count.
         """
         self._settings = settings or Settings()
-        self._raster = Raster(source, grid=grid, bands=self._settings.bands, resolution_m=self._settings.resolution_m)
+        self._raster = Raster(source, grid=grid, **self._settings.look)
         address = as_address(model)
         self._model = address.load() if isinstance(address, ModelAddress) else address
         self.grid = self._raster.grid

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from samgeo.errors import UsageError
+from samgeo.errors import RasterError, UsageError
 
 Granularity = Literal["whole", "part", "subpart", "best", "all"]
 
@@ -24,6 +24,10 @@ class Settings:
     """Bands that the model sees as red, green and blue, from 1; None: by colour interpretation."""
     resolution_m: float | None = None
     """Ground metres of one pixel of the working grid; None: the raster's own pixels."""
+    raster_crs: str | None = None
+    """CRS of the raster, in the place of what its file says: EPSG code, WKT or PROJ text; None: as the file says."""
+    strict_crs: bool = False
+    """Refuse prompts that a change of datum may move by more than a pixel, or by nobody knows how much."""
     granularity: Granularity | None = None
     """What to keep where masks nest. whole, part, subpart: the largest, middle, smallest of a prompt's three masks;
     best: the one with the highest score; all: every mask. None: best with prompts, what suits the model without."""
@@ -64,6 +68,7 @@ class Settings:
     def __post_init__(self) -> None:
         self._check_tiles()
         self._check_numbers()
+        self._check_crs()
         if self.granularity is not None and self.granularity not in get_args(Granularity):
             raise UsageError(f"--granularity {self.granularity}: expected one of {', '.join(get_args(Granularity))}")
         if self.bands is not None:
@@ -101,6 +106,19 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"{option_of(name)} {value}: expected a fraction from 0 to 1, not a percentage")
+
+    def _check_crs(self) -> None:
+        from samgeo.grid import parse_crs  # pyproj takes a while to load
+
+        try:
+            parse_crs(self.raster_crs)
+        except RasterError as error:
+            raise UsageError(f"--raster-crs {error}") from error
+
+    @property
+    def look(self) -> dict[str, Any]:
+        """How the raster is looked at, as arguments of `Raster`."""
+        return {"bands": self.bands, "resolution_m": self.resolution_m, "crs": self.raster_crs}
 
     def tile(self, model_tile_px: int) -> tuple[int, int]:
         """Tile and overlap in pixels for a model made for read windows of `model_tile_px`."""

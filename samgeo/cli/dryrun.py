@@ -23,7 +23,7 @@ def describe(
 
     Raises what the run would raise before it starts.
     """
-    with Raster(raster, bands=settings.bands, resolution_m=settings.resolution_m) as opened:
+    with Raster(raster, **settings.look) as opened:
         grid = opened.grid
         placed = check(opened, prompts, output=output, settings=settings).placed
         tile_px, overlap_px = settings.tile(model.load().tile_px)

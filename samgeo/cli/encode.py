@@ -34,7 +34,7 @@ def encode(raster: str, **options: Any) -> None:
     from samgeo.pipeline.encoding import encode_ahead
     from samgeo.pipeline.segment import ModelAddress, Settings
 
-    names = ("bands", "resolution_m", "tile_px", "overlap_px")
+    names = ("bands", "resolution_m", "raster_crs", "tile_px", "overlap_px")
     with reporter(options["progress"]) as report:
         done = encode_ahead(
             raster,

@@ -133,6 +133,12 @@ reading_options = together(
     ),
     headed(
         "Reading",
+        "--raster-crs",
+        metavar="CRS",
+        help="CRS of the raster, such as EPSG:32633, in the place of what its file says.",
+    ),
+    headed(
+        "Reading",
         "--resolution",
         "resolution_m",
         type=float,

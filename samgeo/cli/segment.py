@@ -46,6 +46,12 @@ prompt_options = together(
         metavar="CRS",
         help='CRS of --point, --box and of files that have none, or "pixel".  [default: the raster\'s]',
     ),
+    headed(
+        "Prompts",
+        "--strict-crs",
+        is_flag=True,
+        help="Refuse prompts that a change of datum may move by more than a pixel.  [default: warn]",
+    ),
     headed("Prompts", "--text", metavar="WORDS", help="What to look for; no model here reads words yet."),
     headed(
         "Prompts", "--object-column", metavar="NAME", help="Column of --points that tells which belong to one object."

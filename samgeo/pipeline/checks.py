@@ -40,7 +40,7 @@ def check(raster: Raster, prompts: Prompts | None, *, output: Path | None, setti
             overwrite=settings.overwrite,
         )
     area = None if settings.aoi is None else read_aoi(settings.aoi, raster.grid)
-    return Checked(area=area, placed=None if prompts is None else _place(prompts, raster))
+    return Checked(area=area, placed=None if prompts is None else _place(prompts, raster, settings))
 
 
 def _files(prompts: Prompts | None, settings: Settings) -> list[Path]:
@@ -49,7 +49,9 @@ def _files(prompts: Prompts | None, settings: Settings) -> list[Path]:
     return [*files, settings.aoi] if isinstance(settings.aoi, Path) else files
 
 
-def _place(prompts: Prompts, raster: Raster) -> PlacedPrompts:
+def _place(prompts: Prompts, raster: Raster, settings: Settings) -> PlacedPrompts:
     if not all(layer.in_pixels for layer in prompts.layers):
         raster.require_placed()
-    return prompts.to_pixels(raster.grid, native_grid=raster.native_grid, valid=raster.valid_at)
+    return prompts.to_pixels(
+        raster.grid, native_grid=raster.native_grid, valid=raster.valid_at, strict_crs=settings.strict_crs
+    )

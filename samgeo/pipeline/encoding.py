@@ -58,7 +58,7 @@ def encode_ahead(
 ) -> Encoded:
     """Encode every window that `segment` with the same settings will read; those in the cache cost only their reading.
 
-    settings: bands, resolution_m, tile_px and overlap_px count. workers: 1 runs here, more are processes.
+    settings: bands, resolution_m, raster_crs, tile_px and overlap_px count. workers: 1 runs here, more are processes.
 
     Raises what `segment` raises for a raster or a model that it cannot use.
     """
@@ -67,7 +67,7 @@ def encode_ahead(
     assert isinstance(address, ModelAddress)
     tile_px, overlap_px = settings.tile(address.load().tile_px)
     folder = default_folder()
-    with Raster(raster, bands=settings.bands, resolution_m=settings.resolution_m) as opened:
+    with Raster(raster, **settings.look) as opened:
         source, grid = opened.source(), opened.grid
     tiling = Tiling(height=grid.height, width=grid.width, tile_px=tile_px, overlap_px=overlap_px)
     jobs = (EncodeJob(source=source, model=address, folder=folder, window=tile.read) for tile in tiling)

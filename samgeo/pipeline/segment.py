@@ -176,13 +176,13 @@ class _Work:
 @contextmanager
 def _opened(raster: object, grid: Grid | None, settings: Settings) -> Iterator[Raster]:
     if isinstance(raster, Raster):
-        if grid is not None or settings.bands is not None or settings.resolution_m is not None:
+        if grid is not None or any(given is not None for given in settings.look.values()):
             raise UsageError(
-                f"{raster.name}: a Raster has its grid, bands and resolution; expected them stated there only"
+                f"{raster.name}: a Raster has its grid, bands, resolution and CRS; expected them stated there only"
             )
         yield raster
         return
-    with Raster(raster, grid=grid, bands=settings.bands, resolution_m=settings.resolution_m) as opened:
+    with Raster(raster, grid=grid, **settings.look) as opened:
         yield opened
 
 
