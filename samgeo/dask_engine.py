@@ -74,7 +74,7 @@ def _import_distributed() -> Any:
 @contextmanager
 def _marked(folder: Path) -> Iterator[Path]:
     """A file in the folder that no other folder of that path has."""
-    mark = folder / f"run-{uuid.uuid4().hex}"
+    mark = folder / f".{uuid.uuid4().hex}.partial"  # a name that the journal removes if we cannot
     mark.touch()
     try:
         yield mark

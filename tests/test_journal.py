@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -80,6 +81,18 @@ def test_without_resume_the_earlier_run_is_forgotten(folder):
         assert not journal.is_done("t0")
 
 
+def test_a_job_that_outlives_its_run_leaves_nothing_for_one_with_another_plan(folder):
+    with Journal(folder, PLAN) as journal:
+        late = journal.part("t0")
+    with Journal(folder, {"settings": {}}, resume=False) as journal:
+        with pytest.raises(OutputError, match="t0"):
+            write_part(late, {"x": np.arange(3)})
+        late.parent.mkdir()  # as it is if it was not removed yet
+        write_part(late, {"x": np.arange(3)})
+        assert not journal.is_done("t0")
+        assert not list(journal.names())
+
+
 def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
@@ -95,7 +108,7 @@ def test_parts_without_their_plan_are_never_used(folder):
 
 def test_a_journal_that_lost_its_parts_starts_again(folder):
     Journal(folder, PLAN).close()
-    (folder / "parts").rmdir()
+    shutil.rmtree(folder / "parts")
     with Journal(folder, PLAN) as journal:
         write_part(journal.part("t0"), {"x": np.arange(3)})
 

@@ -3,10 +3,11 @@
     OUTPUT.samgeo/
       .lock               held by the process that works here
       plan.json           what the part files depend on; a run may go on only from an equal plan
-      parts/NAME.part     sha256 of the rest, then named arrays (npz)
+      parts/PLAN/NAME.part  sha256 of the rest, then named arrays (npz); PLAN is the start of the plan's own sha256
       output.json         which file was about to get the name OUTPUT
 
 A part file appears by rename, so one that is there is whole; the checksum is for disks that lose what they were given.
+A job that outlives its run, on another machine perhaps, writes where only runs of the same plan look.
 """
 
 from __future__ import annotations
@@ -71,11 +72,13 @@ class Journal:
         list of differences if an earlier run had another plan.
         """
         self.folder = folder
+        self._wanted = json.dumps(plan, indent=1, sort_keys=True).encode()
+        self._parts = folder / "parts" / hashlib.sha256(self._wanted).hexdigest()[:16]
         output = folder.with_name(folder.name.removesuffix(".samgeo"))
         try:
             self._lock = FolderLock(folder, output=output)
             try:
-                self._settle_plan(plan, resume=resume)
+                self._settle_plan(resume=resume)
             except BaseException:
                 self.close()
                 raise
@@ -83,10 +86,6 @@ class Journal:
             raise
         except OSError as error:
             raise OutputError(f"{output}: cannot keep the journal of the run in {folder}: {error}") from error
-
-    @property
-    def _parts(self) -> Path:
-        return self.folder / "parts"
 
     def __enter__(self) -> Self:
         return self
@@ -124,31 +123,30 @@ class Journal:
     def _forget(self) -> None:
         """Remove the plan, then what was made by it and what killed writers left. Raises the system's OSError."""
         (self.folder / _PLAN).unlink(missing_ok=True)
-        if self._parts.exists():
-            shutil.rmtree(self._parts)
+        if self._parts.parent.exists():
+            shutil.rmtree(self._parts.parent)
         for left in self.folder.glob(".*.partial"):
             left.unlink(missing_ok=True)
 
-    def _settle_plan(self, plan: Mapping[str, Any], *, resume: bool) -> None:
+    def _settle_plan(self, *, resume: bool) -> None:
         path = self.folder / _PLAN
-        wanted = json.loads(json.dumps(plan))
         if not (resume and path.exists()):  # parts without a plan are of one that was being forgotten
             self._forget()
-            self._parts.mkdir()
-            write_file(path, [json.dumps(wanted, indent=1, sort_keys=True).encode()])
+            self._parts.mkdir(parents=True)
+            write_file(path, [self._wanted])
             return
-        self._parts.mkdir(exist_ok=True)
         try:
             stored = json.loads(path.read_text())
         except ValueError:
             stored = {}
-        found = _differences(stored, wanted)
+        found = _differences(stored, json.loads(self._wanted))
         if found:
             raise UsageError(
                 f"{self.folder}: a run that was not finished had another plan:\n"
                 + "\n".join(f"  {line}" for line in found)
                 + "\nexpected the same plan. Fix: run it as before, or start anew with --no-resume"
             )
+        self._parts.mkdir(parents=True, exist_ok=True)
 
 
 def _differences(stored: object, wanted: object, name: str = "") -> list[str]:
