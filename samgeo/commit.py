@@ -40,6 +40,10 @@ MANY_FILES = frozenset({".shp"})
 """Endings of outputs whose files make sense only together."""
 
 
+Ready = Callable[[Path], object]
+"""What is called with a complete file before it gets its final name."""
+
+
 def companions(path: Path) -> list[Path]:
     """The files beside `path` that belong to it if they are there: indexes, journals, statistics, metadata.
 
@@ -69,12 +73,11 @@ def probe_writable(path: Path, *, inputs: Iterable[Path | str] = (), overwrite: 
 
 
 @contextmanager
-def staged(path: Path, *, overwrite: bool = False, verify: Callable[[Path], object] | None = None) -> Iterator[Path]:
+def staged(path: Path, *, overwrite: bool = False, ready: Ready | None = None) -> Iterator[Path]:
     """Give a path to write to; leaving the block without an error publishes what is there under its final name.
 
-    Files that the block puts beside that path are published too, the main file last. `verify` is called with the path
-    when the block is done. An error in it or in the block, or Ctrl-C, publishes nothing, removes what was written and
-    leaves the old file untouched.
+    Files that the block puts beside that path are published too. An error in the block or in `ready`, or Ctrl-C,
+    publishes nothing, removes what was written and leaves the old file untouched.
 
     Raises `OutputExistsError` and `OutputError` as `probe_writable` does, and `OutputError` if another process writes
     the same output, if there is nothing to publish, or if the disk refuses.
@@ -84,8 +87,8 @@ def staged(path: Path, *, overwrite: bool = False, verify: Callable[[Path], obje
     with _held(final) as folder:
         temporary = folder / final.name
         yield temporary
-        if verify is not None:
-            verify(temporary)
+        if ready is not None:
+            ready(temporary)
         try:
             if not overwrite:
                 _check_target(path, overwrite=False)

@@ -52,14 +52,14 @@ def test_nothing_after_an_error(tmp_path, error):
     assert names(tmp_path) == ["out.gpkg"]
 
 
-def test_verify(tmp_path):
+def test_an_error_when_all_is_ready_publishes_nothing(tmp_path):
     path = tmp_path / "out.json"
 
     def refuse(written: Path) -> None:
         assert written.read_text() == "new"
         raise OutputError("no")
 
-    with pytest.raises(OutputError, match="no"), staged(path, verify=refuse) as temporary:
+    with pytest.raises(OutputError, match="no"), staged(path, ready=refuse) as temporary:
         temporary.write_text("new")
     assert names(tmp_path) == []
 

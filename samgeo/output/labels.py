@@ -24,7 +24,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterioWindow
 
-from samgeo.commit import staged
+from samgeo.commit import Ready, staged
 from samgeo.errors import OutputError, SamgeoError, UsageError
 from samgeo.grid import Grid
 from samgeo.output.columns import LABEL_RASTERS
@@ -72,12 +72,14 @@ class LabelWriter:
         grid: Grid,
         metadata: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        ready: Ready | None = None,
     ) -> None:
         """Describe the file; nothing is made before the block is entered.
 
         grid: the raster that the ids are for; any affine transform, with or without a CRS.
         metadata: a flat dict of what JSON can hold; it becomes tags of the GeoTIFF.
         overwrite: permits replacing a file.
+        ready: called with the complete file before it gets its name.
 
         Raises `UsageError` for another ending than .tif or .tiff.
         """
@@ -90,6 +92,7 @@ class LabelWriter:
             for name, value in (metadata or {}).items()
         }
         self._overwrite = overwrite
+        self._ready = ready
         shape = -(-grid.height // BLOCK_PX), -(-grid.width // BLOCK_PX)
         self._is_written = np.zeros(shape, bool)
         self._checksums = np.zeros(shape, np.uint32)
@@ -97,7 +100,7 @@ class LabelWriter:
     def __enter__(self) -> Self:
         """Open a scratch file beside the final name. Raises `OutputExistsError` and `OutputError`."""
         with ExitStack() as stack:
-            self._final = stack.enter_context(staged(self.path, overwrite=self._overwrite))
+            self._final = stack.enter_context(staged(self.path, overwrite=self._overwrite, ready=self._ready))
             self._scratch = self._final.with_name("scratch.tif")
             try:
                 self._dataset = self._create()

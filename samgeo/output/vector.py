@@ -26,7 +26,7 @@ from fiona.errors import FionaError
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from samgeo.commit import date_stamp, probe_writable, staged
+from samgeo.commit import Ready, date_stamp, probe_writable, staged
 from samgeo.errors import OutputError, SamgeoError, UsageError
 from samgeo.output import geopackage
 from samgeo.output.columns import FORMATS, Columns, ending_of
@@ -77,6 +77,7 @@ class FeatureWriter:
         layer: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        ready: Ready | None = None,
     ) -> None:
         """Describe the file; nothing is made before the block is entered.
 
@@ -88,6 +89,7 @@ class FeatureWriter:
         metadata: a flat dict of what JSON can hold. It goes into a GeoPackage or Parquet file, else beside it into
             OUTPUT.json, together with the names that columns have where a format does not take theirs.
         overwrite: permits replacing a file of one layer.
+        ready: called with the complete file before it gets its name.
 
         Raises `UsageError` for an ending, type or layer name that cannot be written.
         """
@@ -98,6 +100,7 @@ class FeatureWriter:
         self._crs_wkt = crs_wkt or None
         self._metadata = dict(metadata or {})
         self._overwrite = overwrite
+        self._ready = ready
         self._stack = ExitStack()
         self._geometries: list[Any] = []
         self._records: list[Record] = []
@@ -110,7 +113,7 @@ class FeatureWriter:
         if self._overwrite and self.columns.ending == ".gpkg":
             geopackage.refuse_other_layers(self.path)
         with ExitStack() as stack:
-            self._temporary = stack.enter_context(staged(self.path, overwrite=self._overwrite))
+            self._temporary = stack.enter_context(staged(self.path, overwrite=self._overwrite, ready=self._ready))
             try:
                 self._sink = self._open()
             except _LIBRARY_ERRORS as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import shapely
 
+from samgeo.commit import Ready
 from samgeo.grid import Grid
 from samgeo.output.columns import LABEL_RASTERS, ending_of
 from samgeo.output.labels import LabelWriter
@@ -163,17 +164,19 @@ class Segmentation:
         rows = {name: [feature.attributes[name] for feature in features] for name in self.columns}
         return geopandas.GeoDataFrame(rows, geometry=[feature.geometry for feature in features], crs=self.grid.crs_wkt)
 
-    def to_file(self, path: str | Path, *, layer: str | None = None, overwrite: bool = False) -> Path:
+    def to_file(
+        self, path: str | Path, *, layer: str | None = None, overwrite: bool = False, ready: Ready | None = None
+    ) -> Path:
         """Write all features: .gpkg .shp .geojson .fgb .parquet by the ending, or .tif for a raster of ids.
 
         The file appears under its name when it is complete and verified. In a raster of ids the feature with the higher
-        score, then the smaller one, has the pixels that features share.
+        score, then the smaller one, has the pixels that features share. `ready` is called with the whole file before.
 
         Raises `OutputExistsError` if it is there and `overwrite` is False, and `OutputError` if it cannot be written.
         """
         target = Path(path)
         if ending_of(target) in LABEL_RASTERS:
-            self._write_labels(target, overwrite=overwrite)
+            self._write_labels(target, overwrite=overwrite, ready=ready)
         else:
             self._check_size(target)
             with FeatureWriter(
@@ -183,6 +186,7 @@ class Segmentation:
                 layer=layer or self._settings.layer,
                 metadata=self.metadata,
                 overwrite=overwrite,
+                ready=ready,
             ) as writer:
                 for feature in self:
                     writer.write(feature.geometry, feature.attributes)
@@ -200,9 +204,9 @@ class Segmentation:
         if self._owns_store:
             self._store.close()
 
-    def _write_labels(self, path: Path, *, overwrite: bool) -> None:
+    def _write_labels(self, path: Path, *, overwrite: bool, ready: Ready | None) -> None:
         numbers = np.arange(1, len(self) + 1, dtype=np.int32)
-        with LabelWriter(path, grid=self.grid, metadata=self.metadata, overwrite=overwrite) as writer:
+        with LabelWriter(path, grid=self.grid, metadata=self.metadata, overwrite=overwrite, ready=ready) as writer:
             for block in blocks(*self.grid.shape, BLOCK_PX):
                 writer.write(block, paint(self._store, numbers, block))
 
