@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from samgeo.model.contract import PromptableModel
 from samgeo.output.columns import LABEL_RASTERS
 from samgeo.pipeline.assembly import add_stitched, finish
 from samgeo.pipeline.checks import check
-from samgeo.pipeline.journal import Journal
+from samgeo.pipeline.journal import Journal, wrote
 from samgeo.pipeline.parts import PartReader, read_table
 from samgeo.pipeline.plan import Plan, describe, make_plan
 from samgeo.pipeline.prompted import account, add_prompted, group_by_window, growth_jobs, prompt_jobs
@@ -87,6 +87,8 @@ def segment(
     settings = settings or Settings()
     target = None if output is None else Path(output)
     tell = progress or (lambda _: None)
+    if target is not None and wrote(journal_folder(target), target):
+        settings = replace(settings, overwrite=True)
     with ExitStack() as stack:
         opened = stack.enter_context(_opened(raster, grid, settings))
         checked = check(opened, prompts, output=target, settings=settings)
@@ -115,7 +117,7 @@ def segment(
             report=done | {"features": len(store)},
         )
         if target is not None:
-            result.to_file(target, overwrite=settings.overwrite)
+            result.to_file(target, overwrite=settings.overwrite, ready=journal.announce)
             tell(Progress(phase="writing", done=len(result), total=len(result)))
         journal.remove()
     return result
@@ -176,13 +178,13 @@ class _Work:
 @contextmanager
 def _opened(raster: object, grid: Grid | None, settings: Settings) -> Iterator[Raster]:
     if isinstance(raster, Raster):
-        if grid is not None or any(given is not None for given in settings.look.values()):
+        if grid is not None or settings.bands is not None or settings.resolution_m is not None:
             raise UsageError(
-                f"{raster.name}: a Raster has its grid, bands, resolution and CRS; expected them stated there only"
+                f"{raster.name}: a Raster has its grid, bands and resolution; expected them stated there only"
             )
         yield raster
         return
-    with Raster(raster, grid=grid, **settings.look) as opened:
+    with Raster(raster, grid=grid, bands=settings.bands, resolution_m=settings.resolution_m) as opened:
         yield opened
 
 
