@@ -147,7 +147,7 @@ def _check_types(dataset: DatasetReader, indexes: tuple[int, ...], name: str) ->
     if len(types) > 1:
         raise RasterError(
             f"{name}: bands {indexes} have the types {sorted(types)}: expected one type for all. "
-            f"Fix: rio convert -t float32 {shlex.quote(name)} even.tif"
+            f"Fix: gdal_translate -ot Float32 {shlex.quote(name)} even.tif"
         )
     if types & {"complex_int16", "complex64", "complex128"}:
         amplitude = f"(asarray (absolute (read 1 {indexes[0]})))"
@@ -172,7 +172,7 @@ def _read_palette(dataset: DatasetReader, index: int, name: str) -> NDArray[np.u
     if dtype not in ("uint8", "uint16"):
         raise RasterError(
             f"{name}: band {index} holds places in a colour table as {dtype}, expected uint8 or uint16. "
-            f"Fix: rio convert -t uint16 {shlex.quote(name)} places.tif"
+            f"Fix: gdal_translate -expand rgb {shlex.quote(name)} rgb.tif"
         )
     palette = np.zeros((np.iinfo(dtype).max + 1, 4), dtype=np.uint8)
     palette[:, 3] = 255

@@ -9,10 +9,11 @@ but the raster, the working grid and the pixel's place in it, never on the windo
 
 from __future__ import annotations
 
-import math
+import itertools
 import os
 import threading
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
@@ -21,18 +22,20 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from samgeo.errors import RasterError, UsageError
+from samgeo.errors import RasterError, SamgeoWarning, UsageError
 from samgeo.grid import Grid, horizontal_crs, parse_crs
 from samgeo.pixels import Window
 from samgeo.raster.arrays import ArrayPixels
 from samgeo.raster.dataset import DatasetPixels
 from samgeo.raster.resample import Axis, read_resampled
-from samgeo.stretch import Stretch, sample_windows
+from samgeo.stretch import SAMPLE_PX, Stretch, sample_windows
 
 Resampling = Literal["auto", "nearest"]
 
 BLOCK_PX = 512
 """Side of the blocks that `Raster.valid_at` reads."""
+SCAN_PX = 2048
+"""Side of the blocks that a raster is looked through by."""
 MIN_SAMPLE_PX = 10_000
 """Valid pixels that a stretch should rest on; with fewer in the sample, the whole raster is looked through."""
 
@@ -232,6 +235,13 @@ class Raster:
         if self._pixels.fingerprint() != self._fingerprint:
             raise RasterError(f"{self.name}: has changed while it was read. Fix: run again with --no-resume")
 
+    def warn_if_blank(self) -> None:
+        """Warn if no pixel is valid, which explains an empty result. Reads until it finds one that is."""
+        windows = itertools.chain(sample_windows(*self.native_grid.shape), self._blocks())
+        if not any(self._pixels.read(window)[1].any() for window in windows):
+            text = f"{self.name}: every pixel is nodata, so nothing can be found. Fix: check it with rio info"
+            warnings.warn(text, SamgeoWarning, stacklevel=3)
+
     def source(self) -> RasterSource:
         """The address for other processes, with the stretch fitted. Raises `RasterError` for a raster in memory."""
         path = getattr(self._pixels, "path", None)
@@ -294,29 +304,35 @@ class Raster:
             white = float(2 ** min(8, self._pixels.bits) - 1)
             return Stretch(low=(0.0,) * self.count, high=(white,) * self.count)
         windows = sample_windows(*self.native_grid.shape)
-        sample = self._sample(windows, step=1)
+        sample = self._sample(windows)
         if len(windows) > 1 and sample.shape[1] < MIN_SAMPLE_PX:
             sample = self._sample_everywhere()
         return Stretch.fit(sample, np.ones(sample.shape[1], dtype=bool))
 
-    def _sample(self, windows: Sequence[Window], *, step: int) -> NDArray[Any]:
-        """(B, n) valid native pixels of some windows, every `step`-th row and column of them."""
-        parts = []
-        for window in windows:
-            bands, valid = self._pixels.read(window)
-            parts.append(bands[:, ::step, ::step][:, valid[::step, ::step]])
-        return np.concatenate(parts, axis=1)
+    def _sample(self, windows: Iterable[Window]) -> NDArray[Any]:
+        """(B, n) valid native pixels of some windows."""
+        read = (self._pixels.read(window) for window in windows)
+        return np.concatenate([bands[:, valid] for bands, valid in read], axis=1)
 
     def _sample_everywhere(self) -> NDArray[Any]:
-        """(B, n) from a raster that is nearly empty: read throughout, kept as sparsely as a sample of 2 M allows."""
+        """(B, n) from a raster that is nearly empty: read throughout, thinned whenever it grows beyond `SAMPLE_PX`."""
+        parts: list[NDArray[Any]] = []
+        step, count = 1, 0
+        for window in self._blocks():
+            part = self._sample([window])[:, ::step]
+            parts.append(part)
+            count += part.shape[1]
+            if count > SAMPLE_PX:
+                parts = [part[:, ::2] for part in parts]
+                step, count = step * 2, sum(part.shape[1] for part in parts)
+        return np.concatenate(parts, axis=1)
+
+    def _blocks(self) -> Iterator[Window]:
+        """Windows of the native grid that cover it."""
         height, width = self.native_grid.shape
-        side = 2048
-        windows = [
-            Window(row=row, col=col, height=side, width=side).intersection(self.native_grid.window)
-            for row in range(0, height, side)
-            for col in range(0, width, side)
-        ]
-        return self._sample(windows, step=math.ceil(math.sqrt(height * width / 2_000_000) / 8))
+        for row in range(0, height, SCAN_PX):
+            for col in range(0, width, SCAN_PX):
+                yield Window(row=row, col=col, height=SCAN_PX, width=SCAN_PX).intersection(self.native_grid.window)
 
 
 def _open_pixels(source: object, grid: Grid | None, bands: tuple[int, ...] | None) -> NativePixels:
