@@ -106,6 +106,8 @@ def segment(
         tell(Progress(phase="assembling", done=len(store), total=len(store)))
         exclusive = settings.exclusive or _is_label_raster(target)
         store = finish(store, plan.grid, settings, exclusive=exclusive, area=checked.area)
+        if len(store) == 0:
+            opened.warn_if_blank()
         if placed is not None:
             done["prompts"] = account(placed, found, set(store.table["key"].tolist()), done.pop("fates"))
         result = Segmentation(
