@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
+from samgeo.model.build import ARCHITECTURES, official_names
 from samgeo.model.mask_decoder import MaskDecoder
 from samgeo.model.prompt_encoder import PromptEncoder
+from samgeo.model.published import PUBLISHED
+from samgeo.model.spec import MODELS
 from samgeo.model.transformer import TwoWayTransformer
+from tests.model.seeded import digest
+
+OFFICIAL = json.loads((Path(__file__).parent / "official_layouts.json").read_text())
+"""Of each published checkpoint, and of what is read of it here: number of tensors and of values, digest."""
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_names_and_shapes_are_those_of_the_official_checkpoint(name: str) -> None:
+    spec = MODELS[name]
+    with torch.device("meta"):
+        sam = ARCHITECTURES[spec.architecture].build(spec)
+    tensors = official_names(spec.architecture, sam.state_dict())
+    assert digest({n: tuple(t.shape) for n, t in tensors.items()}) == OFFICIAL[name]["read"]
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_published_counts_are_those_of_the_official_checkpoint(name: str) -> None:
+    buffers = 2 * 128  # the Fourier matrix is no parameter
+    assert OFFICIAL[name]["whole"]["values"] == PUBLISHED[name].parameters + buffers
 
 
 @pytest.fixture
