@@ -26,6 +26,10 @@ from samgeo.pixels import Window
 
 Coordinates = NDArray[np.float64]
 
+MAX_LONGITUDE = 540.0
+"""Degrees: rasters may count from 0 to 360 and go on across its end. Beyond lie metres that were taken for degrees."""
+MIN_DIGITS_PX = 1e-3
+"""Neighbouring numbers of 64 bits, as far from 0 as the raster lies, must be at most so far apart."""
 MAX_RESCALE = 1024.0
 """How many native pixels one side of a working pixel may span, and the reverse. Beyond lies a typing mistake."""
 
@@ -46,10 +50,16 @@ def parse_crs(value: object) -> CRS | None:
 
 
 def horizontal_crs(crs: CRS) -> CRS:
-    """The two-dimensional part of a compound or three-dimensional CRS; any other CRS as it is."""
+    """The two-dimensional part of a compound or three-dimensional CRS; any other CRS as it is.
+
+    Raises `RasterError` for one without such a part: heights alone, or geocentric coordinates.
+    """
     if crs.is_compound:
         return horizontal_crs(crs.sub_crs_list[0])
-    return crs.to_2d() if len(crs.axis_info) > 2 and not crs.is_geocentric else crs
+    if crs.is_vertical or crs.is_geocentric:
+        kind = "heights alone" if crs.is_vertical else "distances from the centre of the Earth"
+        raise RasterError(f"{crs.name}: its coordinates are {kind}; expected a CRS of maps, like EPSG:32633")
+    return crs.to_2d() if len(crs.axis_info) > 2 else crs
 
 
 def to_geodetic(crs: CRS, x: ArrayLike, y: ArrayLike) -> tuple[Coordinates, Coordinates]:
@@ -96,8 +106,14 @@ class Grid:
         if self.width < 1 or self.height < 1:
             raise RasterError(f"grid of {self.width} x {self.height} px: expected at least 1 x 1")
         numbers = tuple(self.transform)[:6]
-        if not all(map(math.isfinite, numbers)) or self.transform.determinant == 0:
+        area = self.transform.determinant
+        if not all(map(math.isfinite, (*numbers, area))) or area == 0:
             raise RasterError(f"transform {numbers}: expected six finite numbers that give pixels an area")
+        if self._digits_px() > MIN_DIGITS_PX:
+            raise RasterError(
+                f"transform {numbers}: numbers of 64 bits cannot tell such small pixels apart at such large "
+                f"coordinates; expected pixels at least {1 / MIN_DIGITS_PX:g} times the spacing of these numbers"
+            )
 
     def __hash__(self) -> int:
         # Equal CRSs can have different texts, so the hash leaves the CRS out.
@@ -198,7 +214,7 @@ class Grid:
         if self.crs is None or not has_ground_units(self.crs):
             return math.hypot(x[1] - x[0], y[1] - y[0]), math.hypot(x[3] - x[2], y[3] - y[2])
         lon, lat = to_geodetic(self.crs, x, y)
-        if not (np.isfinite(lon) & (np.abs(lat) <= 90)).all():
+        if not ((np.abs(lon) <= MAX_LONGITUDE) & (np.abs(lat) <= 90)).all():
             middle = self.to_map(col, row)
             raise RasterError(
                 f"the middle of the raster, x {middle[0]:.6g} y {middle[1]:.6g}, lies outside the domain of "
@@ -208,6 +224,15 @@ class Grid:
         assert geod is not None  # has_ground_units was asked above
         lengths = geod.inv(lon[[0, 2]], lat[[0, 2]], lon[[1, 3]], lat[[1, 3]])[2]
         return float(lengths[0]), float(lengths[1])
+
+    def _digits_px(self) -> float:
+        """How many pixels lie between neighbouring numbers of 64 bits at the raster's largest coordinate."""
+        t = self.transform
+        x = abs(t.c) + abs(t.a) * self.width + abs(t.b) * self.height
+        y = abs(t.f) + abs(t.d) * self.width + abs(t.e) * self.height
+        # The height of a pixel over its longer side: the way across where it is shortest.
+        narrow = abs(t.determinant) / max(math.hypot(t.a, t.d), math.hypot(t.b, t.e))
+        return math.ulp(max(x, y)) / narrow
 
     @property
     def gsd_m(self) -> float:

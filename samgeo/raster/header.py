@@ -16,6 +16,7 @@ from rasterio.io import DatasetReader
 from samgeo.errors import RasterError, ResourceLimitError, SamgeoWarning
 from samgeo.grid import Grid, horizontal_crs, parse_crs
 from samgeo.raster.access import quiet_about_georeference, reason
+from samgeo.raster.georeference import believed_source
 from samgeo.raster.paths import display_name
 
 MAX_PIXELS = 2**40
@@ -71,10 +72,15 @@ def read_crs(dataset: DatasetReader, name: str) -> CRS | None:
     except CPLE_BaseError as error:
         _warn(f"{name}: its CRS cannot be understood ({reason(error)}). Fix: rio edit-info --crs EPSG:... FILE")
     crs = parse_crs(text)
-    if crs is None or not crs.is_compound:
-        return crs and horizontal_crs(crs)
-    _warn(f"{name}: the CRS is {crs.name}; heights are left out")
-    return horizontal_crs(crs)
+    if crs is None:
+        return None
+    try:
+        horizontal = horizontal_crs(crs)
+    except RasterError as error:
+        raise RasterError(f"{name}: {error}. Fix: --raster-crs EPSG:CODE") from error
+    if len(crs.axis_info) > len(horizontal.axis_info):
+        _warn(f"{name}: the CRS is {crs.name}; heights are left out")
+    return horizontal
 
 
 def read_facts(dataset: DatasetReader, name: str) -> dict[str, Any]:
@@ -90,6 +96,7 @@ def read_facts(dataset: DatasetReader, name: str) -> dict[str, Any]:
         "dtype": dataset.dtypes[0],
         "nodata": None if dataset.nodata is None else repr(dataset.nodata),
         "pages": max(1, len(pages)),
+        "georeference_source": believed_source(dataset, name),
         "scale_and_offset": "present, not applied" if scaled else None,
         "sources": sources if len(sources) <= 20 else [*sources[:20], f"and {len(sources) - 20} more"],
     }
