@@ -17,7 +17,8 @@ from pyproj import CRS, Transformer
 from samgeo.errors import PromptError, UsageError
 from samgeo.grid import Grid
 from samgeo.pixels import Window
-from samgeo.prompts.prompts import Prompts, split_words
+from samgeo.prompts.prompts import Prompts
+from samgeo.prompts.text import split_words
 from tests.prompting import GRID, at, box, click, geojson, refusals, table
 
 # ---- objects ----

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samgeo.prompts.layer import PromptLayer
+from samgeo.prompts.text import storable
 
 TAKEN = frozenset(
     {
@@ -96,6 +97,7 @@ def _clean(values: NDArray[np.object_]) -> tuple[str, NDArray[np.object_]]:
 
 
 def _as_text(value: Any) -> str:
-    if isinstance(value, (list, dict, tuple)):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return json.dumps(value.tolist(), ensure_ascii=False) if isinstance(value, np.ndarray) else str(value)
+    if isinstance(value, (list, dict, tuple, np.ndarray)):
+        plain = value.tolist() if isinstance(value, np.ndarray) else value
+        return str(storable(json.dumps(plain, ensure_ascii=False, default=str)))
+    return str(value)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from samgeo.errors import PromptError, RasterError
+from samgeo.errors import PromptError, RasterError, SamgeoWarning
 from samgeo.grid import horizontal_crs, parse_crs
+from samgeo.prompts.files import read_file
+from samgeo.prompts.text import storable
 
 Kind = Literal["points", "boxes", "masks"]
 Frame = CRS | Literal["pixel", "raster"]
@@ -28,7 +31,6 @@ the centre of its first pixel. raster: map coordinates in whatever CRS the raste
 CRS84 = "OGC:CRS84"
 """Longitude, latitude on WGS 84: what GeoJSON is in (RFC 7946, section 4)."""
 
-_LAYER_MARK = "|layername="
 _OGC_URN = "urn:ogc:def:crs:"
 
 
@@ -73,11 +75,6 @@ class PromptLayer:
         return f"{self.object_id(index)}.{part}" if part else self.object_id(index)
 
 
-def layer_path(name: str) -> Path:
-    """The path in FILE|layername=NAME."""
-    return Path(name.partition(_LAYER_MARK)[0])
-
-
 def read_layer(kind: Kind, source: Any, *, crs: object = None) -> PromptLayer:
     """Read prompts from whatever holds them.
 
@@ -107,14 +104,17 @@ def read_frame(crs: object) -> Frame | None:
         return crs  # type: ignore[return-value]
     try:
         parsed = parse_crs(crs)
+        return None if parsed is None else horizontal_crs(parsed)
     except RasterError as error:
         raise PromptError(f"--prompt-crs {crs}: {error}, pixel, or raster") from error
-    return None if parsed is None else horizontal_crs(parsed)
 
 
 def _frame(name: str, own: object, stated: object) -> Frame:
     if own is not None:
-        return horizontal_crs(CRS.from_user_input(own.to_wkt() if hasattr(own, "to_wkt") else own))
+        try:
+            return horizontal_crs(CRS.from_user_input(own.to_wkt() if hasattr(own, "to_wkt") else own))
+        except RasterError as error:
+            raise PromptError(f"{name}: {error}. Fix: save it in a CRS of maps") from error
     frame = read_frame(stated)
     if frame is None:
         raise PromptError(
@@ -128,7 +128,7 @@ def _frame(name: str, own: object, stated: object) -> Frame:
 def _as_table(kind: Kind, source: Any) -> Any:
     """A GeoDataFrame of a source that is a layer; None if it is geometries or numbers."""
     if isinstance(source, (str, Path)):
-        return _read_file(str(source))
+        return read_file(str(source))
     if isinstance(source, Mapping):
         return _from_geojson(kind, source)
     if "geopandas" not in sys.modules:  # nobody can have made one of its tables
@@ -151,7 +151,11 @@ def _make_layer(
 ) -> PromptLayer:
     """geometries, ids, columns: by row of the layer."""
     if len(geometries) == 0:
-        raise PromptError(f"{name}: 0 features; expected at least one")
+        raise PromptError(f"{name}: 0 features; expected at least one. Fix: another file or layer")
+    ids, columns = (
+        _storable(name, ids),
+        {storable(column): _storable(name, values) for column, values in columns.items()},
+    )
     rows, parts = np.arange(len(geometries)), np.zeros(len(geometries), dtype=np.int64)
     if kind == "points":
         geometries, rows, parts = _explode(geometries)
@@ -168,6 +172,20 @@ def _make_layer(
     )
 
 
+def _storable(name: str, values: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Values without characters that no file holds; warns of them."""
+    clean = np.fromiter(map(storable, values), dtype=object, count=len(values))
+    changed = np.fromiter((a is not b and a != b for a, b in zip(clean, values, strict=True)), bool, len(values))
+    if changed.any():
+        warnings.warn(
+            f"{name}: {changed.sum()} texts hold characters that no file can (NUL, half a surrogate pair), the first "
+            f"is {clean[changed][0][:60]!r}; \N{REPLACEMENT CHARACTER} stands for them",
+            SamgeoWarning,
+            stacklevel=5,
+        )
+    return clean
+
+
 def _explode(given: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.int64], NDArray[np.int64]]:
     """Every point of a multipoint by itself: points, the row that each comes from, and its number there from 1."""
     multi = shapely.get_type_id(given) == shapely.GeometryType.MULTIPOINT
@@ -177,30 +195,6 @@ def _explode(given: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[n
     points, inner = given[rows], multi[rows] & ~shapely.is_empty(given[rows])
     points[inner] = shapely.get_geometry(points[inner], position[inner])
     return points, rows, np.where(counts[rows] > 1, position + 1, 0)
-
-
-def _read_file(source: str) -> Any:
-    """A GeoDataFrame whose index is the feature id."""
-    import geopandas
-
-    path, _, layer = source.partition(_LAYER_MARK)
-    try:
-        if path.lower().endswith(".parquet"):
-            return geopandas.read_parquet(path)
-        names = geopandas.list_layers(path)["name"].tolist()
-        if len(names) > 1 and not layer:
-            raise PromptError(
-                f"{path}: {len(names)} layers, {', '.join(names[:10])}; expected to be told which. "
-                f"Fix: {path}{_LAYER_MARK}{names[0]}"
-            )
-        table = geopandas.read_file(path, layer=layer or None, fid_as_index=True)
-    except PromptError:
-        raise
-    except (OSError, RuntimeError, ValueError) as error:
-        raise PromptError(f"{path}: cannot be read as prompts: {error}. Expected a vector file GDAL reads") from error
-    if not isinstance(table, geopandas.GeoDataFrame):
-        raise PromptError(f"{path}: a table without geometries; expected a vector layer")
-    return table
 
 
 def _from_geojson(kind: Kind, data: Mapping[str, Any]) -> Any:

@@ -93,8 +93,15 @@ def find_route(layer: PromptLayer, grid: Grid) -> Route:
             f"{layer.name}: in {source.name}, and the raster has no CRS, so they cannot be placed. "
             "Fix: state the raster's CRS with --raster-crs EPSG:CODE, or with rio edit-info --crs in the file"
         )
-    if source.equals(target, ignore_axis_order=True):
+    local = next((crs for crs in (source, target) if not has_ground_units(crs)), None)
+    # PROJ takes local CRSs for the same if they have the same axes and units, wherever they are.
+    if source.equals(target, ignore_axis_order=True) and (local is None or source.name == target.name):
         return Route(operations=(Operation(name="none: same CRS", accuracy_m=0.0),))
+    if local is not None:
+        raise PromptError(
+            f"{layer.name}: in {source.name}, and the raster is in {target.name}: no way from one to the other, since "
+            f"{local.name} is a local CRS. Fix: prompts in the raster's own coordinates, with --prompt-crs raster"
+        )
     try:
         return _best_route(source.to_wkt(), target.to_wkt(), _area(grid))
     except ProjError as error:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,13 +32,12 @@ from samgeo.prompts.checks import (
     refuse_nodata,
 )
 from samgeo.prompts.columns import new_names
-from samgeo.prompts.layer import Kind, PromptLayer, layer_path, read_layer
+from samgeo.prompts.files import layer_path
+from samgeo.prompts.layer import Kind, PromptLayer, read_layer
 from samgeo.prompts.objects import gather
 from samgeo.prompts.placed import PlacedPrompts
 from samgeo.prompts.placement import OK, Placed, Route, find_route, place
-
-MAX_TEXT = 1000
-"""Characters of all words together."""
+from samgeo.prompts.text import split_words
 
 
 class Prompts:
@@ -176,19 +174,6 @@ class Prompts:
         return replace(
             objects, points=objects.points - 0.5, boxes=objects.boxes - 0.5, refusals=refusals, report=report
         )
-
-
-def split_words(text: str) -> tuple[str, ...]:
-    """The words between commas, in Unicode's form NFC, each once. Raises `PromptError` if there are none."""
-    words = [" ".join(unicodedata.normalize("NFC", word).split()) for word in text.split(",")]
-    words = [word for word in dict.fromkeys(words) if word]
-    length = sum(map(len, words))
-    if not words or length > MAX_TEXT:
-        raise PromptError(f"--text: {length} characters in words; expected 1 to {MAX_TEXT}, such as roof")
-    strange = [c for word in words for c in word if unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn")]
-    if strange:
-        raise PromptError(f"--text holds the character {strange[0]!r}; expected words")
-    return tuple(words)
 
 
 def _place(layer: PromptLayer, grid: Grid, route: Route, native: Grid) -> Placed:

@@ -60,7 +60,11 @@ def read_grid(dataset: DatasetReader, name: str) -> tuple[Grid, str | None]:
     """The native grid, and the reason why it lies on no map, with what to do about it, where that is so."""
     unplaced = _why_unplaced(dataset, name)
     crs = None if unplaced else read_crs(dataset, name)
-    return Grid(width=dataset.width, height=dataset.height, transform=dataset.transform, crs=crs), unplaced
+    try:
+        grid = Grid(width=dataset.width, height=dataset.height, transform=dataset.transform, crs=crs)
+    except RasterError as error:
+        raise RasterError(f"{name}: {error}. Fix: gdal_edit.py -a_ullr ULX ULY LRX LRY {shlex.quote(name)}") from error
+    return grid, unplaced
 
 
 def read_crs(dataset: DatasetReader, name: str) -> CRS | None:
