@@ -157,11 +157,16 @@ def _real(path: Path) -> Path:
     return path.resolve() if path.is_symlink() else path.absolute()
 
 
+def staging_folder(final: Path) -> Path:
+    """The hidden folder beside an output that it is written in; what is in it goes when the output is written again."""
+    return final.with_name(f".{final.name}.partial")
+
+
 @contextmanager
 def _held(final: Path) -> Iterator[Path]:
     """An empty folder beside `final` that this process alone works in; removed afterwards."""
     try:
-        lock = FolderLock(final.with_name(f".{final.name}.partial"), output=final)
+        lock = FolderLock(staging_folder(final), output=final)
     except OutputError:
         raise
     except OSError as error:

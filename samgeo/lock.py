@@ -50,6 +50,11 @@ class FolderLock:
                 with suppress(OSError):
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
+    def move(self, folder: Path) -> None:
+        """Rename the folder, with all that is in it and the hold on it. Raises the system's OSError."""
+        self.folder.rename(folder)
+        self.folder = folder
+
     def release(self) -> None:
         """Let others work there."""
         with suppress(OSError):  # a full disk refuses even the few words that say who we are

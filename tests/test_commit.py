@@ -4,6 +4,7 @@ import errno
 import itertools
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from samgeo.commit import companions, date_stamp, probe_writable, staged, write_file
 from samgeo.errors import OutputError, OutputExistsError
+from tests.runs import Assassin, exit_code, fork
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="fork and POSIX permissions")
 not_root = pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root may write everywhere")
@@ -208,6 +210,40 @@ def test_a_file_never_has_the_companion_of_another(tmp_path, moves):
     assert moves == ["-out.fgb.json", "+out.fgb", "+out.fgb.json"]
 
 
+@posix
+@pytest.mark.parametrize("is_there", [True, False], ids=["over an old file", "new"])
+@pytest.mark.parametrize("tails", [[".gpkg"], [".fgb", ".fgb.json"], [".shp", ".shx", ".dbf", ".prj", ".shp.json"]])
+def test_a_kill_before_any_step_of_publishing_leaves_old_or_new(tmp_path, tails, is_there):
+    """A file never meets the companion of another; only a Shapefile, whose files must all change, may be gone."""
+    old, path = tmp_path / "old", tmp_path / "work" / f"out{tails[0]}"
+    old.mkdir()
+    if is_there:
+        write_all(old / path.name, tails, "old")
+    seen = set()
+    for number in range(1, 100):
+        shutil.rmtree(path.parent, ignore_errors=True)
+        shutil.copytree(old, path.parent)
+
+        def die(number=number):
+            Assassin(path.parent, number)
+            write_all(path, tails, overwrite=True)
+
+        if exit_code(fork(die)) == 0:
+            break
+        found = {name: text for name, text in contents(path.parent).items() if not name.startswith(".")}
+        texts = set(found.values())
+        if path.name in found:
+            assert len(texts) == 1, found
+            assert len(found) == len(tails) or (is_there and set(found) == {path.name}), found
+        else:
+            assert texts <= {"new"} if not is_there else tails[0] == ".shp", found
+        seen |= {found.get(path.name)}
+        write_all(path, tails, overwrite=True)
+        assert set(contents(path.parent).values()) == {"new"}
+    assert number > 8
+    assert seen == {"old", "new"} | ({None} if tails[0] == ".shp" else set()) if is_there else {None, "new"}
+
+
 def test_an_output_may_have_any_name(tmp_path):
     for name in ("lock", "old", ".hidden"):
         write_all(tmp_path / name, [""])
@@ -215,7 +251,7 @@ def test_an_output_may_have_any_name(tmp_path):
 
 
 def contents(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_text() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def error_of(work) -> OutputError | None:

@@ -93,10 +93,6 @@ def test_a_job_that_outlives_its_run_leaves_nothing_for_one_with_another_plan(fo
         assert not list(journal.names())
 
 
-def files(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
 def test_parts_without_their_plan_are_never_used(folder):
     """A run with --no-resume that is killed after it has removed the old plan, and before it has removed the parts."""
     with Journal(folder, PLAN) as journal:
@@ -113,15 +109,23 @@ def test_a_journal_that_lost_its_parts_starts_again(folder):
         write_part(journal.part("t0"), {"x": np.arange(3)})
 
 
-def test_only_what_the_journal_made_is_removed(folder):
-    folder.mkdir()
-    (folder / "notes.txt").write_text("mine")
+def test_a_complete_run_leaves_nothing(folder, tmp_path):
     with Journal(folder, PLAN) as journal:
         write_part(journal.part("t0"), {"x": np.arange(3)})
         (folder / ".plan.json.12.ab.partial").touch()
-        (folder / "parts" / ".t1.part.12.ab.partial").touch()
+        journal.part("t1").with_name(".t1.part.12.ab.partial").touch()
         journal.remove()
-    assert files(folder) == ["notes.txt"]
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_of_somebody_else_is_not_touched(folder):
+    (folder / "parts").mkdir(parents=True)
+    (folder / "notes.txt").write_text("mine")
+    for resume in (True, False):
+        with pytest.raises(OutputError, match=r"out\.gpkg\.samgeo: holds notes\.txt.*another name than out\.gpkg"):
+            Journal(folder, PLAN, resume=resume)
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert (folder / "parts").is_dir()
 
 
 def test_a_damaged_plan_is_refused_with_the_way_out(folder):
@@ -133,17 +137,26 @@ def test_a_damaged_plan_is_refused_with_the_way_out(folder):
     Journal(folder, PLAN).close()
 
 
-def test_the_file_that_was_about_to_be_published_is_known_again_and_no_other(folder, tmp_path):
-    output = tmp_path / "out.gpkg"
+def test_files_that_were_about_to_be_published_are_known_again_and_no_others(folder, tmp_path):
+    output = tmp_path / "out.shp"
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    for name in ("out.shp", "out.dbf"):
+        (staging / name).write_text("features")
+    assert not wrote(folder, output)
     with Journal(folder, PLAN) as journal:
-        staged, other = tmp_path / "staged", tmp_path / "other"
-        for path in (staged, other):
-            path.write_text("features")
-        journal.announce(staged)
+        journal.announce(staging / "out.shp")
+        for name in ("out.dbf", "out.shp"):
+            (staging / name).rename(tmp_path / name)
+            assert wrote(folder, output)
+        (staging / "out.shp").write_text("features")
+        journal.announce(staging / "out.shp")
+        assert wrote(folder, output), "killed again before the new one gets its name"
+        (tmp_path / "out.prj").write_text("mine")
         assert not wrote(folder, output)
-        staged.rename(output)
-        assert wrote(folder, output)
-        other.replace(output)
+        (tmp_path / "out.prj").unlink()
+        shutil.copy(output, tmp_path / "copy")
+        (tmp_path / "copy").replace(output)
         assert not wrote(folder, output)
         journal.remove()
     assert not wrote(folder, output)

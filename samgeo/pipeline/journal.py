@@ -4,7 +4,7 @@
       .lock               held by the process that works here
       plan.json           what the part files depend on; a run may go on only from an equal plan
       parts/PLAN/NAME.part  sha256 of the rest, then named arrays (npz); PLAN is the start of the plan's own sha256
-      output.json         which file was about to get the name OUTPUT
+      output.json         which files were about to get the name OUTPUT and those of its companions
 
 A part file appears by rename, so one that is there is whole; the checksum is for disks that lose what they were given.
 A job that outlives its run, on another machine perhaps, writes where only runs of the same plan look.
@@ -24,7 +24,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from samgeo.commit import write_file
+from samgeo.commit import companions, staging_folder, write_file
 from samgeo.errors import OutputError, UsageError
 from samgeo.lock import FolderLock
 
@@ -74,10 +74,11 @@ class Journal:
         self.folder = folder
         self._wanted = json.dumps(plan, indent=1, sort_keys=True).encode()
         self._parts = folder / "parts" / hashlib.sha256(self._wanted).hexdigest()[:16]
-        output = folder.with_name(folder.name.removesuffix(".samgeo"))
+        self._output = folder.with_name(folder.name.removesuffix(".samgeo"))
         try:
-            self._lock = FolderLock(folder, output=output)
+            self._lock = FolderLock(folder, output=self._output)
             try:
+                self._refuse_strangers()
                 self._settle_plan(resume=resume)
             except BaseException:
                 self.close()
@@ -85,7 +86,7 @@ class Journal:
         except OutputError:
             raise
         except OSError as error:
-            raise OutputError(f"{output}: cannot keep the journal of the run in {folder}: {error}") from error
+            raise OutputError(f"{self._output}: cannot keep the journal of the run in {folder}: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -98,10 +99,14 @@ class Journal:
         self._lock.release()
 
     def remove(self) -> None:
-        """The run is complete: remove the folder, unless it holds files that are not ours."""
+        """The run is complete: remove the folder.
+
+        It is renamed first, so that no run goes on from half of it if this one is killed meanwhile; the next run that
+        writes the same output removes what is left.
+        """
         with suppress(OSError):
-            self._forget()
-            (self.folder / _OUTPUT).unlink(missing_ok=True)  # last, for the case that this is interrupted
+            self._lock.move(staging_folder(self._output))
+        self._lock.empty()
         self._lock.remove()
 
     def part(self, name: str) -> Path:
@@ -117,8 +122,19 @@ class Journal:
         return (path.stem for path in sorted(self._parts.glob("*.part")))
 
     def announce(self, complete: Path) -> None:
-        """Note the file that is about to be renamed to OUTPUT, so that a run that is killed then knows it again."""
-        write_file(self.folder / _OUTPUT, [json.dumps(_identity(complete)).encode()])
+        """Note what is about to be renamed to OUTPUT, and all beside it, so that a run that is killed then knows it."""
+        files = [_identity(path) for path in complete.parent.iterdir() if path.is_file()]
+        write_file(self.folder / _OUTPUT, [json.dumps(_announced(self.folder) + files).encode()])
+
+    def _refuse_strangers(self) -> None:
+        """Raise if the folder holds what no journal does: then it is not ours to empty."""
+        ours = {_PLAN, _OUTPUT, "parts"}
+        strangers = [path.name for path in self._lock.contents() if path.name[0] != "." and path.name not in ours]
+        if strangers:
+            raise OutputError(
+                f"{self.folder}: holds {strangers[0]}, which samgeo did not put there; expected the journal of a run, "
+                f"or nothing. Fix: give the output another name than {self._output.name}"
+            )
 
     def _forget(self) -> None:
         """Remove the plan, then what was made by it and what killed writers left. Raises the system's OSError."""
@@ -164,11 +180,20 @@ def _brief(value: object) -> str:
 
 
 def wrote(folder: Path, output: Path) -> bool:
-    """True if `output` is what the run with the journal in `folder` was about to publish when it was killed."""
+    """True if nothing is there of `output` but what the run with the journal in `folder` published and was killed."""
+    real, known = output.resolve(), _announced(folder)
     try:
-        return bool(json.loads((folder / _OUTPUT).read_text()) == _identity(output))
-    except (OSError, ValueError):
+        return bool(known) and all(_identity(path) in known for path in (real, *companions(real)) if path.exists())
+    except OSError:
         return False
+
+
+def _announced(folder: Path) -> list[list[int]]:
+    try:
+        known = json.loads((folder / _OUTPUT).read_text())
+    except (OSError, ValueError):
+        return []
+    return known if isinstance(known, list) else []
 
 
 def _identity(path: Path) -> list[int]:
