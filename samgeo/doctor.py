@@ -25,7 +25,7 @@ from samgeo.embeddings import EmbeddingCache
 
 LIBRARIES = (
     *("numpy", "scipy", "pillow", "torch", "safetensors", "rasterio", "pyproj", "shapely", "geopandas", "pyogrio"),
-    *("fiona", "click", "tqdm", "pooch"),
+    *("fiona", "click", "tqdm", "pooch", "requests"),
 )
 EXTRAS = {"parquet": ("pyarrow",)}
 REFERENCES = (
