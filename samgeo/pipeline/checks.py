@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samgeo.errors import UsageError
+from samgeo.errors import SamgeoWarning, UsageError
 from samgeo.output.vector import probe_output
 from samgeo.pipeline.assembly import read_aoi
 from samgeo.prompts.placed import PlacedPrompts
@@ -39,8 +40,21 @@ def check(raster: Raster, prompts: Prompts | None, *, output: Path | None, setti
             layer=settings.layer,
             overwrite=settings.overwrite,
         )
+        _warn_of_no_place(raster, output)
     area = None if settings.aoi is None else read_aoi(settings.aoi, raster.grid)
     return Checked(area=area, placed=None if prompts is None else _place(prompts, raster, settings))
+
+
+def _warn_of_no_place(raster: Raster, output: Path) -> None:
+    """An output without a CRS is one that a GIS puts somewhere else."""
+    if raster.unplaced:
+        text = f"{raster.name}: {output} will be in columns and rows, since the raster has {raster.unplaced}"
+    elif raster.grid.crs is None:
+        text = f"{raster.name}: no CRS, so {output} will have none either, and areas are in its own units. "
+        text += "Fix: --raster-crs EPSG:CODE"
+    else:
+        return
+    warnings.warn(text, SamgeoWarning, stacklevel=4)
 
 
 def _files(prompts: Prompts | None, settings: Settings) -> list[Path]:
