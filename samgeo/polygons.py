@@ -96,8 +96,10 @@ def mask_to_polygon(mask: Mask, grid: Grid) -> Polygonal:
 
 
 def to_map(geometry: Polygonal, grid: Grid) -> Polygonal:
-    """From pixel space to the map coordinates of the grid."""
-    return shapely.transform(geometry, lambda xy: np.stack(grid.to_map(xy[:, 0], xy[:, 1]), axis=1))
+    """From pixel space to the map coordinates of the grid; outer rings run against the clock there."""
+    moved = shapely.transform(geometry, lambda xy: np.stack(grid.to_map(xy[:, 0], xy[:, 1]), axis=1))
+    # Rows run down in pixel space and up on most maps. A grid that mirrors otherwise turns the rings around.
+    return shapely.orient_polygons(moved) if grid.transform.determinant > 0 else moved
 
 
 @dataclass(frozen=True, kw_only=True)
