@@ -1,22 +1,25 @@
-"""From a name or a path to a model that is ready: find the file, verify it, build the network, load it strictly."""
+"""From a name or a path to a model that is ready: find the file, verify it, see whose it is, build the network."""
 
 from __future__ import annotations
 
-import hashlib
-from functools import cache
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from samgeo.errors import ModelError, WeightsError
-from samgeo.model.build import ARCHITECTURES, assemble
+from samgeo.model.build import assemble
+from samgeo.model.digests import digest_of
+from samgeo.model.fetch import Report, fetched
+from samgeo.model.identify import describe, identify
 from samgeo.model.precision import has_fast_bf16
 from samgeo.model.predict import Model
-from samgeo.model.published import PUBLISHED
+from samgeo.model.published import PUBLISHED, find_published
+from samgeo.model.reading import WeightsFile, read_weights
 from samgeo.model.spec import DEFAULT_MODEL, MODELS, ModelSpec, find_spec
-from samgeo.model.store import path_of
+
+COUNTERS = "num_batches_tracked"
+"""How the names of the only tensors of whole numbers end that networks save."""
 
 
 def load_model(
@@ -28,61 +31,96 @@ def load_model(
 ) -> Model:
     """Load a model by a known name, or from a weights file.
 
-    name_or_path: a name of `samgeo models list`, or a .safetensors file; a path always wins over a name.
-    spec: what the file holds; without it the file's own metadata says.
+    name_or_path: a file of weights, or a name of `samgeo models list`. A file always wins over a name, and what looks
+    like a path is never fetched. Published weights that are not here are fetched and verified.
+    spec: what the file holds; without it the file's metadata, or the names and shapes of its tensors, say.
     device: "auto", "cpu", "cuda", "cuda:1", "mps".
     precision: "auto" (16 bit where the device is made for it) or "exact".
 
-    Raises UnknownModelError, WeightsError (missing, damaged, of another architecture), ModelError (device, precision).
+    Raises UnknownModelError, WeightsError (missing, damaged, not as published, of another architecture),
+    UnsafeInputError (a file that would run something), ModelError (device, precision, no network for these weights).
     """
     chosen = _device(device)
     numerics = _precision(precision, chosen)
-    as_path = Path(name_or_path)
-    looks_like_path = as_path.suffix or len(as_path.parts) > 1
-    if as_path.exists() or (looks_like_path and str(as_path) not in PUBLISHED):  # sam2.1-... has a dot too
-        return _load(as_path, spec, chosen, numerics)
-    found = find_spec(str(name_or_path))
-    return _load(path_of(PUBLISHED[found.name]), spec or found, chosen, numerics)
-
-
-def _load(path: Path, spec: ModelSpec | None, device: torch.device, precision: str) -> Model:
-    tensors, metadata = read_safetensors(path)
-    if spec is None:
-        spec = next((s for s in MODELS.values() if s.architecture == metadata.get("architecture")), None)
-    if spec is None:
-        found = metadata.get("architecture", "no architecture")
-        raise WeightsError(
-            f"{path}: its metadata names {found}; expected one of {', '.join(ARCHITECTURES)}. Pass spec="
-        )
-    sam = assemble(spec, tensors, source=str(path))
-    name = metadata.get("name", path.stem)
+    published = named(name_or_path)
+    asked = spec or (find_spec(published) if published else None)
+    path = fetched(PUBLISHED[published]) if published else Path(name_or_path)
+    file = read_weights(path)
+    found = _whose(file, path, asked)
+    _check_numbers(file.tensors, path)
     return Model(
-        sam,
-        name=name,
-        sha256=_sha256(path, path.stat().st_mtime_ns),
-        device=device,
-        precision=precision,
-        spec=spec,
+        assemble(found, file.tensors, source=str(path)),
+        name=published or file.metadata.get("name", path.stem),
+        sha256=digest_of(path),
+        device=chosen,
+        precision=numerics,
+        spec=found,
     )
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; WeightsError where it is missing or damaged."""
-    if not path.is_file():
-        raise WeightsError(
-            f"{path}: no such weights file; expected a .safetensors file or a name of samgeo models list"
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: not a whole safetensors file ({error}); fetch or save it again") from error
+def named(name_or_path: str | Path) -> str:
+    """The known model that is meant; empty if it is a file. Raises WeightsError, UnknownModelError if it is neither."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return ""
+    if name_or_path in PUBLISHED:
+        return str(name_or_path)
+    if path.suffix or len(path.parts) > 1 or path.exists():
+        raise WeightsError(_missing(path))
+    return find_published(str(name_or_path)).name
 
 
-@cache
-def _sha256(path: Path, _mtime_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def have_weights(name_or_path: str | Path, report: Report | None = None) -> None:
+    """Fetch the weights that `load_model` would fetch. report: as of `fetched`. Raises what it raises."""
+    published = named(name_or_path)
+    if published:
+        find_spec(published)
+        fetched(PUBLISHED[published], report)
+
+
+def _missing(path: Path) -> str:
+    what = "a folder" if path.is_dir() else "no such weights file"
+    same = [published.name for published in PUBLISHED.values() if published.file == path.name]
+    fix = f"the published file of that name is fetched by its model's: {same[0]}" if same else "see samgeo models list"
+    return f"{path}: {what}; expected a .safetensors, .pt or .pth file, or the name of a known model; {fix}"
+
+
+def _whose(file: WeightsFile, path: Path, asked: ModelSpec | None) -> ModelSpec:
+    """Which row of the table the tensors belong to; WeightsError if they are visibly those of another than asked."""
+    found = identify(file.tensors)
+    if asked is not None:
+        if found and asked.name in PUBLISHED and not _is_same_network(found, asked):
+            raise WeightsError(
+                f"{path}: has {describe(file.tensors)}; expected those of {asked.name}. Fix: ask for {found}"
+            )
+        return asked
+    if found:
+        return find_spec(found)
+    architecture = file.metadata.get("architecture")
+    by_metadata = [spec for spec in MODELS.values() if spec.architecture == architecture]
+    if len(by_metadata) == 1:
+        return by_metadata[0]
+    raise WeightsError(
+        f"{path}: has {describe(file.tensors)}; expected those of one of {', '.join(MODELS)}. Pass spec="
+    )
+
+
+def _is_same_network(found: str, asked: ModelSpec) -> bool:
+    """SAM 2 and 2.1 of one size are the same network for images."""
+    spec = MODELS.get(found)
+    return spec is not None and (spec.architecture, spec.encoder) == (asked.architecture, asked.encoder)
+
+
+def _check_numbers(tensors: dict[str, Tensor], path: Path) -> None:
+    """Weights are finite floating-point numbers."""
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() and not name.endswith(COUNTERS):
+            raise WeightsError(f"{path}: {name} is {tensor.dtype}; expected floating-point numbers, not quantized ones")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise WeightsError(
+                f"{path}: {name} has values that are not numbers or not finite: damaged, or its training diverged. "
+                "Fix: use an earlier copy"
+            )
 
 
 def _device(name: str) -> torch.device:
