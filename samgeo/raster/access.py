@@ -23,9 +23,11 @@ GDAL_OPTIONS = {
     "GDAL_NUM_THREADS": 1,  # with more, GDAL 3.10 takes the missing bytes of a dropped connection for zeros
     "GTIFF_IGNORE_READ_ERRORS": "NO",  # whatever the user's environment says: a hole is an error
     "GDAL_VRT_ENABLE_PYTHON": "NO",
-    "GDAL_HTTP_CONNECTTIMEOUT": 20,
+    # What came of a dropped connection would be kept, and every later read of the process would fail on it.
+    "CPL_VSIL_CURL_NON_CACHED": ":".join(f"/vsi{kind}/" for kind in ("curl", "s3", "gs", "az", "adls", "oss")),
+    "GDAL_HTTP_CONNECTTIMEOUT": 15,
     "GDAL_HTTP_LOW_SPEED_LIMIT": 1,  # bytes a second; together with the next line: silence is an error
-    "GDAL_HTTP_LOW_SPEED_TIME": 20,
+    "GDAL_HTTP_LOW_SPEED_TIME": 15,
     "GDAL_HTTP_MAX_RETRY": 3,
     "GDAL_HTTP_RETRY_DELAY": 1,
 }

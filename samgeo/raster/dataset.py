@@ -29,6 +29,8 @@ from samgeo.raster.paths import check_path, display_name, fingerprint, is_remote
 REMOTE_RETRIES = 2
 """How often a read over a network that failed is tried again; GDAL itself repeats requests that a server refuses."""
 RETRY_DELAY_S = 1.0
+PATIENCE_S = 30.0
+"""A read that failed only after so long is not tried again: whoever is silent now will be silent then."""
 
 
 class DatasetPixels:
@@ -38,10 +40,12 @@ class DatasetPixels:
     """
 
     def __init__(self, source: str | os.PathLike[str] | DatasetReader, *, bands: tuple[int, ...] | None = None) -> None:
-        self.reopens = isinstance(source, (str, os.PathLike))
+        named = isinstance(source, (str, os.PathLike))
         self.path = check_path(source) if isinstance(source, (str, os.PathLike)) else str(source.name)
         self.name = display_name(self.path)
-        self._retries = REMOTE_RETRIES if is_remote(self.path) else 0
+        self._remote = is_remote(self.path)
+        # An open dataset keeps the threads that it was opened with: see `GDAL_NUM_THREADS` in `access`.
+        self.reopens = named or (self._remote and type(source) is DatasetReader)
         self._lock = threading.Lock()
         self._free: list[DatasetReader] = [open_dataset(self.path) if self.reopens else source]
         self._opened: list[DatasetReader] = list(self._free) if self.reopens else []
@@ -65,16 +69,19 @@ class DatasetPixels:
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Bands (B, h, w) and valid (h, w) of a window inside the raster."""
-        for _ in range(self._retries):
+        give_up = time.monotonic() + PATIENCE_S
+        for _ in range(REMOTE_RETRIES if self._remote else 0):
             try:
                 return self._read(window)
             except RasterError:
+                if time.monotonic() > give_up:
+                    raise
                 time.sleep(RETRY_DELAY_S)
         return self._read(window)
 
     def fingerprint(self) -> str | None:
         """Changes when the file, or one that it is made of, does; None for what is no local file."""
-        return fingerprint(self.path, self._sources)
+        return fingerprint(self.path, [*self._sources, f"{self.path}.msk"])
 
     def close(self) -> None:
         """Close every handle that was opened here; one that was given stays open."""
@@ -102,11 +109,23 @@ class DatasetPixels:
         with self._lock:
             dataset = self._free.pop() if self._free else None
         with rasterio.Env(**GDAL_OPTIONS):
-            if dataset is None:
-                dataset = open_dataset(self.path)
-                self._opened.append(dataset)
+            dataset = dataset or self._another()
+            whole = False
             try:
                 yield dataset
+                whole = True
             finally:
                 with self._lock:
-                    self._free.append(dataset)
+                    if whole or not self._remote:
+                        self._free.append(dataset)
+                    else:  # what it knows of the file may be wrong
+                        self._opened.remove(dataset)
+                        dataset.close()
+
+    def _another(self) -> DatasetReader:
+        dataset = open_dataset(self.path)
+        with self._lock:
+            self._opened.append(dataset)
+        if dataset.shape != self.grid.shape:
+            raise RasterError(f"{self.name}: has changed while it was read. Fix: run again with --no-resume")
+        return dataset

@@ -107,14 +107,14 @@ def read_facts(dataset: DatasetReader, name: str) -> dict[str, Any]:
 
 
 def sources_of(dataset: DatasetReader) -> list[str]:
-    """The files besides the main one whose pixels are read: sources of a VRT, a mask, a header."""
+    """The files that a VRT takes its pixels from."""
+    if dataset.driver != "VRT":  # asked for its files, a GeoTIFF opens the overviews that it names, wherever they are
+        return []
     return [file for file in dataset.files[1:] if not file.lower().endswith((".aux.xml", ".ovr"))]
 
 
 def _check_sources(dataset: DatasetReader, name: str) -> None:
     """A VRT with a hole fails at once, not at the tile where the hole is."""
-    if dataset.driver != "VRT":
-        return
     missing = [file for file in sources_of(dataset) if os.path.isabs(file) and not file.startswith("/vsi")]
     missing = [file for file in missing if not os.path.exists(file)]
     if missing:

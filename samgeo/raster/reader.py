@@ -103,7 +103,8 @@ class Raster:
     """Imagery on its working grid; a context manager; safe to read from several threads.
 
     source: path, URL, open rasterio dataset, array (H, W), (H, W, B) or (B, H, W) with `grid`, or a DataArray with the
-    `rio` accessor of rioxarray. Masked arrays and NaN are not valid pixels. A dataset that was given stays open.
+    `rio` accessor of rioxarray. Masked arrays and NaN are not valid pixels. A dataset that was given stays open; one
+    behind a URL is opened again.
     bands: one or three numbers counted from 1; None takes what the file calls red, green and blue, or its only band.
     resolution_m: ground metres of a working pixel. crs: takes the place of the source's own CRS.
 
