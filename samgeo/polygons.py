@@ -1,7 +1,7 @@
 """From masks to polygons: pixel-exact outlines, one canonical form, ground measures, and outlines made pleasant.
 
-    mask ─► outline ─► assemble ─► simplify, square, smooth ─► to_map ─► measure
-            └────────────── pixel space ───────────────┘       └── map ──┘
+    mask ─► outline ─► assemble ─► simplify, smooth, `square` ─► to_map ─► measure
+            └─────────────── pixel space ────────────────┘       └── map ──┘
 
 Pixel space here is the grid's: x = column, y = row, an integer is a pixel's corner, so that an outline has whole
 numbers and the polygon of a mask covers its pixels and nothing else. Pixels belong together where they share an edge;
@@ -16,8 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import shapely
@@ -42,11 +41,6 @@ a cell of 100 km in degrees would be measured 1 in 8000 wrong at 60 degrees nort
 
 _NEGLIGIBLE_PX = 0.05
 """Vertices of a smooth outline that matter less are left out; they would be two of three."""
-
-_SQUARE_IOU = 0.8
-"""A squared outline must overlap the given one by so much, or the object is none with right angles."""
-_ROUND = 0.87
-"""Share of a circle's area at equal length from which on an outline counts as round; a square has 0.79, a circle 1."""
 
 
 def pixel_polygons(mask: Mask) -> Polygonal:
@@ -148,7 +142,7 @@ def simplify(geometry: Polygonal, tolerance_m: float, grid: Grid) -> Polygonal:
     geometry: in pixel space; the vertices that stay are vertices of it. Rings keep their topology and stay valid
     (Douglas and Peucker 1973, in GEOS's topology-preserving form).
     """
-    to_ground, _ = _ground_frame(geometry, grid)
+    to_ground, _ = ground_frame(geometry, grid)
     vertices = shapely.get_coordinates(geometry)
     # The third coordinate tells which vertices stay, so that they need not be brought back from the ground.
     numbered = shapely.transform(
@@ -175,142 +169,7 @@ def smooth(geometry: Polygonal, *, rounds: int = 3, reach_px: float = 4.0) -> Po
     return geometry
 
 
-def square(geometry: Polygonal, grid: Grid, *, tolerance_m: float | None = None) -> Polygonal:
-    """Make all corners of an outline right angles on the ground, as most buildings have them.
-
-    geometry: in pixel space. tolerance_m: steps and jogs shorter than this are noise; None: two pixels.
-
-    Each part is turned to its main direction; its edges are sorted into those along and those across, each run of
-    equal sides becomes one line at its mean place, and lines closer than the tolerance become one. A part whose squared
-    form does not fit (IoU with the outline below `_SQUARE_IOU`) or that is round, such as a tank, keeps its outline,
-    simplified.
-    """
-    tolerance = 2 * grid.gsd_m if tolerance_m is None else tolerance_m
-    to_ground, to_pixel = _ground_frame(geometry, grid)
-    squared = [_square_part(part, to_ground, tolerance) for part in shapely.get_parts(geometry)]
-    whole = squared[0] if len(squared) == 1 else shapely.MultiPolygon(squared)
-    if not shapely.is_valid(whole):
-        whole = shapely.union_all(squared)
-    return shapely.normalize(_linear(whole, to_pixel))
-
-
-def _square_part(part: Any, to_ground: Floats, tolerance: float) -> Any:
-    """A polygon of pixel space in metres with right angles, or simplified where these do not fit."""
-    rings = [_middles(ring) @ to_ground.T for ring in shapely.get_rings(part)]
-    sides = [_sides(ring, tolerance / 2) for ring in rings]
-    turn = _main_direction(sides[0])
-    squared_rings = [_square_ring(each, turn, tolerance) for each in sides]
-    outline = _linear(part, to_ground)
-    if squared_rings[0] is not None and not _is_round(sides[0]):
-        squared = shapely.Polygon(squared_rings[0], [ring for ring in squared_rings[1:] if ring is not None])
-        if shapely.is_valid(squared) and _overlap(squared, outline) >= _SQUARE_IOU:
-            return squared
-    return shapely.simplify(outline, tolerance / 2, preserve_topology=True)
-
-
-def _is_round(sides: list[Floats]) -> bool:
-    """True if the sides enclose more than any right-angled outline of their length could: pi / 4 of a circle's area."""
-    corners = shapely.Polygon([side[0] for side in sides])
-    return bool(4 * np.pi * shapely.area(corners) > _ROUND * shapely.length(corners) ** 2)
-
-
-def _overlap(one: Any, other: Any) -> float:
-    """Intersection over union."""
-    common = float(shapely.area(shapely.intersection(one, other)))
-    return common / (float(shapely.area(one)) + float(shapely.area(other)) - common)
-
-
-def _middles(ring: Any) -> Floats:
-    """(n, 2) middles of the pixel edges along a ring.
-
-    A true edge runs through the middles of the steps that stand for it, and through its corners nowhere.
-    """
-    xy = shapely.get_coordinates(shapely.segmentize(ring, 1.0))
-    return np.asarray((xy[1:] + xy[:-1]) / 2)
-
-
-def _sides(ring: Floats, tolerance: float) -> list[Floats]:
-    """The points of an open ring, side by side: (k, 2) each, cut where Douglas and Peucker put a vertex."""
-    numbered = np.column_stack([ring, np.arange(len(ring))])
-    closed = shapely.Polygon(np.concatenate([numbered, numbered[:1]]))
-    simple = shapely.simplify(closed, tolerance, preserve_topology=True)
-    cuts = np.unique(shapely.get_coordinates(simple, include_z=True)[:, 2].astype(np.int64))
-    turned = np.concatenate([ring, ring[: cuts[0] + 1]])
-    return [turned[start : end + 1] for start, end in pairwise([*cuts, len(ring) + cuts[0]])]
-
-
-def _main_direction(sides: list[Floats]) -> Floats:
-    """(2, 2) rotation that brings most of the sides along the axes."""
-    total = 0j
-    for side in sides:
-        # A vertex may stand on the next side already, so a side that has enough points goes without its ends.
-        inner = side[1:-1] if len(side) > 5 else side
-        offset = (inner - inner.mean(axis=0)) @ np.array([1, 1j])
-        # Twice the angle of the main axis is the angle of the sum of squares; directions count modulo 90 degrees.
-        axis = np.angle(np.sum(offset**2)) / 2
-        total += np.hypot(*(side[-1] - side[0])) ** 2 * np.exp(4j * axis)
-    angle = np.angle(total) / 4
-    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-
-
-def _square_ring(sides: list[Floats], turn: Floats, tolerance: float) -> Floats | None:
-    """(m, 2) right-angled form of a ring; None if it has fewer than four sides that alternate."""
-    lines: list[_Line] = []
-    for side in sides:
-        points = side @ turn.T
-        reach = np.abs(points[-1] - points[0])
-        upright = bool(reach[1] > reach[0])
-        inner = points[1:-1] if len(points) > 5 else points
-        place = float(inner[:, 0 if upright else 1].mean())
-        line = _Line(place=place, weight=max(float(reach.max()), 1e-9), upright=upright)
-        if lines and lines[-1].upright == upright:
-            line = _joined(lines.pop(), line)
-        lines.append(line)
-    if len(lines) > 1 and lines[0].upright == lines[-1].upright:
-        lines[0] = _joined(lines.pop(), lines[0])
-    if len(lines) < 4:
-        return None
-    lines = _merge_lines(lines, tolerance)
-    corners = [
-        (one.place, other.place) if one.upright else (other.place, one.place)
-        for one, other in zip(lines, lines[1:] + lines[:1], strict=True)
-    ]
-    return np.array(corners) @ turn
-
-
-class _Line(NamedTuple):
-    """An infinite line along an axis."""
-
-    place: float
-    """Its x if it is upright, else its y."""
-    weight: float
-    """How much length of outline it stands for."""
-    upright: bool
-    """True if it runs along y."""
-
-
-def _merge_lines(lines: list[_Line], tolerance: float) -> list[_Line]:
-    """Lines that are alternately upright and not, once each edge between two corners is as long as `tolerance`."""
-    while len(lines) > 4:
-        following = lines[1:] + lines[:1]
-        spans = [abs(after.place - lines[k - 1].place) for k, after in enumerate(following)]
-        short = min(range(len(lines)), key=spans.__getitem__)
-        if spans[short] >= tolerance:
-            break
-        # The short edge goes; the two lines that it joins become one at their mean.
-        turned = lines[short - 1 :] + lines[: short - 1] if short else lines[-1:] + lines[:-1]
-        lines = [_joined(turned[0], turned[2]), *turned[3:]]
-    return lines
-
-
-def _joined(one: _Line, other: _Line) -> _Line:
-    """One line for two parallel ones."""
-    weight = one.weight + other.weight
-    place = (one.place * one.weight + other.place * other.weight) / weight
-    return _Line(place=place, weight=weight, upright=one.upright)
-
-
-def _ground_frame(geometry: Polygonal, grid: Grid) -> tuple[Floats, Floats]:
+def ground_frame(geometry: Polygonal, grid: Grid) -> tuple[Floats, Floats]:
     """(2, 2) matrices from pixels to ground metres around the middle of a geometry, and back.
 
     The metres run east and north, so angles and lengths there are those on the ground, whatever the CRS and affine.
@@ -329,7 +188,8 @@ def _ground_frame(geometry: Polygonal, grid: Grid) -> tuple[Floats, Floats]:
     return to_ground, np.linalg.inv(to_ground)
 
 
-def _linear(geometry: Polygonal, matrix: Floats) -> Polygonal:
+def linear(geometry: Polygonal, matrix: Floats) -> Polygonal:
+    """A geometry with a (2, 2) matrix applied to its vertices."""
     return shapely.transform(geometry, lambda xy: xy @ matrix.T)
 
 

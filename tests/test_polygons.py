@@ -23,8 +23,6 @@ from samgeo.errors import ResourceLimitError
 from samgeo.grid import Grid, parse_crs
 from samgeo.pixels import Mask, Window
 from samgeo.polygons import (
-    _ground_frame,
-    _linear,
     area_m2,
     assemble,
     canonical,
@@ -34,7 +32,6 @@ from samgeo.polygons import (
     pixel_polygons,
     simplify,
     smooth,
-    square,
     to_map,
 )
 
@@ -247,73 +244,18 @@ def test_smooth_leaves_large_corners() -> None:
     assert shapely.get_num_coordinates(side) < 60
 
 
-def corners_deg(polygon: object) -> NDArray[np.float64]:
-    angles = []
-    for part in shapely.get_parts(polygon):
-        for ring in shapely.get_rings(part):
-            xy = shapely.get_coordinates(ring)[:-1] @ np.array([1, 1j])
-            angles.append(np.abs(np.degrees(np.angle((np.roll(xy, 1) - xy) / (np.roll(xy, -1) - xy)))))
-    return np.concatenate(angles)
-
-
-@pytest.mark.parametrize("angle", [0, 17, 45, 63])
-@pytest.mark.parametrize("grid", [
-    UTM,
-    Grid(width=200, height=200, transform=Affine(1e-5, 0, 10, 0, -5e-6, 60), crs=parse_crs(4326)),
-    Grid(width=200, height=200, transform=Affine.translation(5e5, 5e6) @ Affine.rotation(30) @ Affine.shear(20, 0),
-         crs=parse_crs(32633)),
-], ids=["utm", "degrees", "sheared"])  # fmt: skip
-def test_square_finds_a_turned_building(angle: float, grid: Grid) -> None:
-    """An L of 40 x 30 m with a yard, drawn on the ground, burned to pixels and squared again."""
-    plan = shapely.Polygon(
-        [(0, 0), (60, 0), (60, 25), (30, 25), (30, 50), (0, 50)], [[(8, 8), (20, 8), (20, 20), (8, 20)]]
-    )
-    to_ground, to_pixel = _ground_frame(shapely.box(50, 50, 150, 150), grid)
-    size = math.sqrt(abs(np.linalg.det(to_ground)))
-    truth = shapely.affinity.rotate(shapely.affinity.scale(plan, size, size), angle)
-    truth = _linear(truth, to_pixel)
-    x, y = shapely.get_coordinates(truth.centroid)[0]
-    truth = shapely.affinity.translate(truth, 100 - x, 100 - y)
-    outline = pixel_polygons(mask_of(burn(truth, (200, 200))))
-    squared = square(outline, grid)
-    assert shapely.is_valid(squared)
-    assert np.allclose(corners_deg(_linear(squared, to_ground)), 90, atol=0.01)
-    assert len(shapely.get_coordinates(squared)) == 7 + 5
-    assert iou(squared, truth) > 0.96
-
-
-def iou(one: object, other: object) -> float:
-    return float(shapely.area(shapely.intersection(one, other)) / shapely.area(shapely.union(one, other)))
-
-
-def test_square_leaves_a_round_tank_alone() -> None:
-    tank = pixel_polygons(mask_of(burn(shapely.Point(30, 30).buffer(20), (60, 60))))
-    assert iou(square(tank, UTM), tank) > 0.95
-
-
-@given(pixels)
-def test_square_is_valid_and_fits(array: NDArray[np.bool_]) -> None:
-    outline = pixel_polygons(mask_of(array))
-    if shapely.is_empty(outline):
-        return
-    squared = square(outline, UTM)
-    assert shapely.is_valid(squared)
-    assert shapely.area(squared) > 0
-
-
 def test_to_map_is_the_affine_alone() -> None:
     box = shapely.box(1, 2, 3, 5)
     assert shapely.equals(to_map(box, UTM), shapely.box(500_000.5, 4_999_997.5, 500_001.5, 4_999_999))
 
 
 def test_real_footprints(real_data: Path) -> None:
-    """The outline of a footprint's pixels burns back, and squared it is nearer to the footprint than the pixels."""
+    """The outline of a footprint's pixels burns back, and has their area on the ground."""
     folder = real_data / "buildings_oam_tanzania"
     with rasterio.open(folder / "tanzania_b.tif") as dataset:
         crs = parse_crs(dataset.crs.to_wkt())
         fine = Grid(width=dataset.width, height=dataset.height, transform=dataset.transform, crs=crs)
     grid = fine.rescaled(0.3)
-    pixel_ious, square_ious = [], []
     for footprint in gpd.read_file(folder / "tanzania_b_buildings.gpkg").geometry:
         drawn = shapely.transform(footprint, lambda xy: np.stack(grid.to_pixel(xy[:, 0], xy[:, 1]), axis=1))
         array = burn(drawn, grid.shape)
@@ -323,8 +265,3 @@ def test_real_footprints(real_data: Path) -> None:
         assert np.array_equal(burn(outline, grid.shape), array)
         size = np.count_nonzero(array) * math.prod(grid.pixel_size_m)
         assert area_m2(to_map(outline, grid), crs) == pytest.approx(size, rel=1e-4)
-        squared = square(outline, grid)
-        assert shapely.is_valid(squared)
-        pixel_ious.append(iou(outline, drawn))
-        square_ious.append(iou(squared, drawn))
-    assert np.mean(square_ious) > np.mean(pixel_ious) > 0.95

@@ -18,8 +18,9 @@ from samgeo.output.labels import LabelWriter
 from samgeo.output.vector import FeatureWriter, check_size
 from samgeo.pipeline.painting import BLOCK_PX, blocks, paint
 from samgeo.pipeline.store import PolygonStore
-from samgeo.polygons import measure, simplify, smooth, square, to_map
+from samgeo.polygons import measure, simplify, smooth, to_map
 from samgeo.settings import Settings
+from samgeo.squaring import square
 
 if TYPE_CHECKING:
     import geopandas
