@@ -164,9 +164,12 @@ class Session:
     def add_point(self, x: float, y: float, *, positive: bool = True) -> tuple[Candidate, ...]:
         """A click at map coordinates: on the object, or beside it. Returns the new candidates.
 
-        Raises `PromptError` for a place that is not on the raster, or if the first click is beside the object.
+        Raises `PromptError` for a place that is not on the raster or has no data, or if the first click is beside the
+        object.
         """
-        placed = Prompts(points=[(x, y)], crs="raster").to_pixels(self.grid, native_grid=self._raster.native_grid)
+        placed = Prompts(points=[(x, y)], crs="raster").to_pixels(
+            self.grid, native_grid=self._raster.native_grid, valid=self._raster.valid_at
+        )
         col, row = placed.points[0].tolist()
         label = FOREGROUND if positive else BACKGROUND
         return self._go(replace(self._now, points=(*self._now.points, (col, row)), labels=(*self._now.labels, label)))

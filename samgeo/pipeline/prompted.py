@@ -152,19 +152,21 @@ def _window(edges: Sequence[int]) -> Window:
 def account(placed: PlacedPrompts, found: set[int], kept: set[int], fates: Fates) -> dict[str, Any]:
     """What became of every prompt, fit for JSON: accepted, refused with a reason, or found and filtered away.
 
-    found: keys of the objects that the model found; kept: those that are in the result.
+    found: keys of the objects that the model found; kept: those that are in the result. An object that was not found
+    is refused under its own id, with the number of its prompts: accepted and refused prompts are those that were given.
     """
     refused = [
-        {"prompt_id": refusal.prompt_id, "reason": str(refusal).removeprefix(f"{refusal.prompt_id}: ")}
+        {"prompt_id": refusal.prompt_id, "reason": str(refusal).removeprefix(f"{refusal.prompt_id}: "), "prompts": 1}
         for refusal in placed.refusals
     ]
+    missing = [key for key in range(len(placed)) if key not in found]
     refused += [
-        {"prompt_id": str(placed.prompt_ids[key]), "reason": _reason(key, fates)}
-        for key in range(len(placed))
-        if key not in found
+        {"prompt_id": str(placed.prompt_ids[key]), "reason": _reason(key, fates), "prompts": int(placed.counts[key])}
+        for key in missing
     ]
     return {
         **placed.report,
+        "accepted": placed.report["accepted"] - int(placed.counts[missing].sum()),
         "refused": refused,
         "filtered": [str(placed.prompt_ids[key]) for key in sorted(found - kept)],
         "open_ends": {str(placed.prompt_ids[key]): count for key, count in sorted(fates.open_ends.items())},

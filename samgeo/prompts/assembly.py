@@ -80,6 +80,7 @@ def assemble(
         boxes=own_boxes,
         polygons=polygons,
         windows=_windows(points[order], rows.label[order] == FOREGROUND, number[order], own_boxes),
+        counts=np.bincount(number[used], minlength=count),
         prompt_ids=_object_ids(rows, layers, source),
         columns=columns,
         values=values,

@@ -92,6 +92,8 @@ class PlacedPrompts:
     """(N,) outlines that were drawn, see `PlacedObject.polygon`."""
     windows: Integers
     """(N, 4) row, column, height and width of what the clicks on the object and its box touch."""
+    counts: Integers
+    """(N,) how many prompts make up each object, clicks that are given twice among them."""
     prompt_ids: NDArray[np.object_]
     """(N,) values of the object column, else the id of the one prompt of an object."""
     columns: Mapping[str, str]
