@@ -86,9 +86,13 @@ def _marked(folder: Path) -> Iterator[Path]:
 def _connected(distributed: Any, address: str) -> Iterator[Any]:
     """A client of the cluster."""
     where = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
+    # In two steps: one that failed must be closed here, since the garbage collector may try that in the client's own
+    # thread, which then waits for itself.
+    client = distributed.Client.__new__(distributed.Client)
     try:
-        client = distributed.Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
+        client.__init__(**where, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
+        client.close()
         raise UsageError(
             f"--dask {address}: no scheduler answers there ({error}); expected one such as tcp://host:8786, or its "
             "scheduler file. Fix: start `dask scheduler`, and `dask worker` on each machine"

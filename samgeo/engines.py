@@ -247,6 +247,7 @@ class _Flight(Generic[Job, Result]):
             raise PartialResultError(f"the executor broke ({error}) while it ran: {names}") from error
         alone = len(attempts) == 1
         for attempt in reversed(attempts):
+            attempt.number += not alone  # it may have been this one; alone, `may_retry` counts
             attempt.suspect = True
             if not alone or self._ledger.may_retry(attempt, error):
                 self._again.appendleft(attempt)
