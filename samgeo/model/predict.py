@@ -78,7 +78,7 @@ class Model:
             raise ModelError(f"image of shape {image.shape}, {image.dtype}: expected (height, width, 3) uint8 RGB")
         height, width = image.shape[:2]
         tensor = self.sam.frame.prepare(image).to(self.device)  # (1, 3, H', W')
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), self._numerics():
             features = self.sam.encode(tensor)
         stored = Features(**{k: v.to(self._stored) for k, v in features._asdict().items() if v is not None})
         return ImageEmbedding(features=stored, shape=(height, width))
@@ -98,7 +98,7 @@ class Model:
         features = stored._replace(stride16=stored.stride16.to(self._computed), units=units)
         points, labels, boxes, earlier = self._tensors(prompts, embedding)
         clicks, kinds = self.sam.list_prompts(points, labels, boxes)
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), self._numerics():
             position, sparse, dense, alike = self.sam.embed_prompts(features, clicks, kinds, earlier)
             attended = self.sam.mask_decoder.attend(features.stride16, position, sparse, dense)
         masks = NetworkMasks(
@@ -167,10 +167,13 @@ class Model:
     def _computed(self) -> torch.dtype:
         return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision, torch.float32)
 
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self._computed == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, self._computed)
+    def _numerics(self) -> AbstractContextManager[object]:
+        """What products are computed in."""
+        if self._computed != torch.float32:
+            return torch.autocast(self.device.type, self._computed)
+        if self.precision == "exact" and self.device.type == "cuda":  # else convolutions keep 10 bits of each number
+            return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        return nullcontext()
 
 
 class NetworkMasks:
@@ -257,7 +260,7 @@ class NetworkMasks:
         """(n,) and (n, M) indices -> (n, M, h, w) logits. Each prompt is upscaled once, however many of its masks."""
         decoder, features = self._model.sam.mask_decoder, self._embedding.features
         prompts, position = rows.unique(return_inverse=True)
-        with torch.inference_mode(), self._model._autocast():
+        with torch.inference_mode(), self._model._numerics():
             tokens, src = self._attended.tokens, self._attended.src[prompts]
             fine = features.high_res
             high_res = None if fine is None else (fine[0].to(src.dtype), fine[1].to(src.dtype))
