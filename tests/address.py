@@ -53,7 +53,7 @@ class AddressModel(OracleModel):
             return [(cols >= left) & (cols <= right) & (rows >= top) & (rows <= bottom)]
         assert prompt.points is not None
         codes = code_of(embedding.colours)
-        col, row = np.ceil(prompt.points[0, 0] - 0.5).astype(int).tolist()
+        col, row = np.floor(prompt.points[0, 0] + 0.5).astype(int).tolist()
         return [codes == codes[row, col]]
 
 

@@ -123,7 +123,7 @@ def clicks_beyond(placed: PlacedPrompts, groups: Groups) -> dict[int, int]:
         windows[members] = (window.col, window.row, window.col_end, window.row_end)
     owner = np.repeat(np.arange(len(placed)), np.diff(placed.offsets))  # (P,)
     edges = windows[owner] - 0.5
-    outside = ((placed.points <= edges[:, :2]) | (placed.points >= edges[:, 2:])).any(axis=1)
+    outside = ((placed.points < edges[:, :2]) | (placed.points >= edges[:, 2:])).any(axis=1)
     keys, counts = np.unique(owner[outside], return_counts=True)
     return dict(zip(keys.tolist(), counts.tolist(), strict=True))
 

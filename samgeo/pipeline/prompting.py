@@ -49,7 +49,7 @@ class ObjectPrompt:
         """The same in the pixels of a window: clicks outside are left out, the box is cut."""
         origin = np.array([window.col, window.row])
         points = self.points - origin
-        seen = ((points > -0.5) & (points < np.array([window.width, window.height]) - 0.5)).all(axis=1)
+        seen = ((points >= -0.5) & (points < np.array([window.width, window.height]) - 0.5)).all(axis=1)
         box = None
         if self.box is not None:
             low, high = np.array(self.box[:2]) - origin, np.array(self.box[2:]) - origin

@@ -153,8 +153,8 @@ def _make_layer(
     if len(geometries) == 0:
         raise PromptError(f"{name}: 0 features; expected at least one. Fix: another file or layer")
     ids, columns = (
-        _storable(name, ids),
-        {storable(column): _storable(name, values) for column, values in columns.items()},
+        _column(name, ids),
+        {storable(column): _column(name, values) for column, values in columns.items()},
     )
     rows, parts = np.arange(len(geometries)), np.zeros(len(geometries), dtype=np.int64)
     if kind == "points":
@@ -172,7 +172,7 @@ def _make_layer(
     )
 
 
-def _storable(name: str, values: NDArray[np.object_]) -> NDArray[np.object_]:
+def _column(name: str, values: Sequence[Any] | NDArray[np.object_]) -> NDArray[np.object_]:
     """Values without characters that no file holds; warns of them."""
     clean = np.fromiter(map(storable, values), dtype=object, count=len(values))
     changed = np.fromiter((a is not b and a != b for a, b in zip(clean, values, strict=True)), bool, len(values))
@@ -216,9 +216,9 @@ def _from_geojson(kind: Kind, data: Mapping[str, Any]) -> Any:
         raise PromptError(f"the {kind}: GeoJSON of type {what!r} that cannot be read: {error}") from error
     properties = [feature.get("properties") or {} for feature in features]
     names = dict.fromkeys(name for row in properties for name in row)
-    ids = [feature.get("id", position) for position, feature in enumerate(features)]
+    ids = _column(f"the {kind}", [feature.get("id", position) for position, feature in enumerate(features)])
     return geopandas.GeoDataFrame(
-        {name: np.array([*[row.get(name) for row in properties], None], dtype=object)[:-1] for name in names},
+        {storable(name): _column(f"the {kind}", [row.get(name) for row in properties]) for name in names},
         geometry=np.array([*geometries, None], dtype=object)[:-1],
         index=ids,
         crs=_geojson_crs(kind, data),
