@@ -43,7 +43,7 @@ class DecodedMasks(Protocol):
 
     @property
     def scores(self) -> NDArray[np.float32]:
-        """(N, M) IoU with the true object that the model expects."""
+        """(N, M) IoU with the true object that the model expects; that of some networks (SAM's) may pass 1 a little."""
         ...
 
     def __getitem__(self, keep: NDArray[np.bool_]) -> DecodedMasks:
