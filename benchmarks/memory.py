@@ -1,4 +1,4 @@
-"""Peak memory of `segment` by raster size, with a model double that sees connected components.
+"""Peak memory of `segment` by raster size, with a model double that knows each object by its colour.
 
     python benchmarks/memory.py 10000 20000 40000            200,000 objects at each size
     python benchmarks/memory.py 10000 20000 40000 --grow     200,000 at the last size, as dense at the others
@@ -29,6 +29,7 @@ from scipy import ndimage
 from samgeo.pipeline import tilejob
 from samgeo.pipeline.segment import Progress, segment
 from samgeo.pixels import Mask
+from samgeo.raster.reader import Raster
 from samgeo.settings import Settings
 
 BLOCK_PX = 512
@@ -38,10 +39,10 @@ CELL_PX = 20
 """Smallest side of a cell: rectangles of 4 to 13 px that touch neither each other nor the road."""
 
 
-class Components:
-    """As much of a model as everything-mode needs; the embedding is the image itself."""
+class ByColour:
+    """As much of a model as everything-mode needs that is always right; the embedding is the image itself."""
 
-    name, sha256, precision, tile_px, everything = "components", "0" * 64, "exact", 1024, tilejob.EverythingSettings()
+    name, sha256, precision, tile_px, everything = "by-colour", "0" * 64, "exact", 1024, tilejob.EverythingSettings()
 
     def encode(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The image."""
@@ -54,17 +55,23 @@ class Components:
         """Never asked: there are no prompts."""
 
 
-def components(_model: object, image: NDArray[np.uint8], _settings: object, *, valid: NDArray[np.bool_]) -> list[Mask]:
-    """One mask for each connected part that is not ground."""
-    parts, _ = ndimage.label((image[..., 0] > 0) & valid)
+def by_colour(_model: object, image: NDArray[np.uint8], _settings: object, *, valid: NDArray[np.bool_]) -> list[Mask]:
+    """One mask for each colour but black."""
+    codes = np.where(valid, image @ np.array([65536, 256, 1]), 0)
+    colours, number = np.unique(codes, return_inverse=True)
+    found = ndimage.find_objects(number.reshape(codes.shape) + 1)
     return [
-        Mask.from_array(parts[window] == number).shift(window[0].start, window[1].start)
-        for number, window in enumerate(ndimage.find_objects(parts), start=1)
+        Mask.from_array(codes[window] == colour).shift(window[0].start, window[1].start)
+        for colour, window in zip(colours.tolist(), found, strict=True)
+        if colour
     ]
 
 
 def write_scene(path: Path, size: int, objects: int) -> None:
-    """A scene of `size` px on a side: a square number of rectangles, at most `objects`, and a road down the middle."""
+    """A scene of `size` px on a side: a square number of rectangles, at most `objects`, and a road down the middle.
+
+    Object k has colour k, the road the last one.
+    """
     side = isqrt(objects)
     if size < CELL_PX * side:
         raise SystemExit(f"{size} px: expected at least {CELL_PX * side} for {objects} objects")
@@ -78,27 +85,27 @@ def write_scene(path: Path, size: int, objects: int) -> None:
     transform = Affine(0.3, 0, 500_000, 0, -0.3, 5_538_000)
     with rasterio.open(path, "w", crs="EPSG:32633", transform=transform, bigtiff="yes", **profile, **tiles) as dataset:
         for row in range(0, size, BLOCK_PX):
-            strip = np.zeros((min(BLOCK_PX, size - row), size), np.uint8)
+            strip = np.zeros((min(BLOCK_PX, size - row), size), np.uint32)
             for k in np.flatnonzero((top < row + len(strip)) & (top + height > row)).tolist():
                 y, x, h, w = (int(edge.flat[k]) for edge in (top, left, height, width))
-                strip[max(0, y - row) : y + h - row, x : x + w] = 200
+                strip[max(0, y - row) : y + h - row, x : x + w] = k + 1
             middle = int(edges[side // 2]) - ROAD_PX // 2
-            strip[:, middle : middle + ROAD_PX] = 200
-            dataset.write(np.stack([strip] * 3), window=RasterioWindow(0, row, size, len(strip)))
+            strip[:, middle : middle + ROAD_PX] = 2**24 - 1
+            bands = np.stack([strip >> 16, strip >> 8, strip]).astype(np.uint8)
+            dataset.write(bands, window=RasterioWindow(0, row, size, len(strip)))
 
 
 def measure(folder: Path, size: int, settings: Settings) -> None:
     """Segment the scene in a folder and print a line of the table."""
-    tilejob.generate_masks = components  # type: ignore[assignment]
+    tilejob.generate_masks = by_colour  # type: ignore[assignment]
     peaks = {"start": peak_mib()}
 
     def tell(progress: Progress) -> None:
         peaks[progress.phase] = peak_mib()
 
     start = time.perf_counter()
-    result = segment(
-        folder / "scene.tif", model=Components(), output=folder / "out.gpkg", settings=settings, progress=tell
-    )
+    with Raster(folder / "scene.tif", resampling="nearest") as raster:
+        result = segment(raster, model=ByColour(), output=folder / "out.gpkg", settings=settings, progress=tell)
     seconds = time.perf_counter() - start
     told = "".join(f"{peaks[phase]:12,.0f}" for phase in PHASES)
     print(f"{size:8,}{len(result):10,}{seconds:9,.0f}{told}", flush=True)
