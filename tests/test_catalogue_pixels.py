@@ -120,6 +120,13 @@ def test_p7_complex_values_are_refused_with_the_command_that_makes_amplitudes(tm
         assert np.allclose(everything(raster)[0], np.abs(values))
 
 
+@pytest.mark.parametrize("dtype", ["CInt16", "CInt32", "CFloat64"])
+def test_p7_complex_values_of_any_size_are_refused(tmp_path: Path, dtype: str) -> None:
+    vrt = write_vrt(tmp_path / "sar.vrt", write(tmp_path / "plain.tif", noise(1)), [vrt_band(1, dtype)])
+    with pytest.raises(RasterError, match=r"sar\.vrt: bands \(1,\) are complex"):
+        Raster(vrt)
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("nodata", [None, -9999, np.nan])
 def test_p8_what_is_no_number_is_not_valid_and_does_not_move_the_stretch(

@@ -21,7 +21,8 @@ from samgeo.raster.paths import display_name, is_remote, without_secrets
 GDAL_OPTIONS = {
     "GDAL_CACHEMAX": 128 * 2**20,  # GDAL's own default grows with the machine, and memory would not be constant
     "GDAL_NUM_THREADS": 1,  # with more, GDAL 3.10 takes the missing bytes of a dropped connection for zeros
-    "GTIFF_IGNORE_READ_ERRORS": "NO",  # whatever the user's environment says: a hole is an error
+    "GTIFF_IGNORE_READ_ERRORS": "NO",  # whatever the user's environment says: a file that was cut off is an error
+    "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",  # GDAL 3.10 does not look whether a PNG was cut off where it reads it at once
     "GDAL_VRT_ENABLE_PYTHON": "NO",
     # What came of a dropped connection would be kept, and every later read of the process would fail on it.
     "CPL_VSIL_CURL_NON_CACHED": ":".join(f"/vsi{kind}/" for kind in ("curl", "s3", "gs", "az", "adls", "oss")),

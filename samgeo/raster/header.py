@@ -25,6 +25,9 @@ MAX_BLOCK_BYTES = 256 * 2**20
 MAX_EXPANSION = 1_000_000
 """Bytes that a GeoTIFF above one GiB may declare for each byte that it has: an empty one of large tiles has 400,000."""
 
+_BARE_NUMBERS = ("ENVI", "EHdr", "ISCE", "ROI_PAC", "PAux", "GenBin", "DOQ1", "DOQ2", "LAN")
+"""Drivers of files that are nothing but pixels: GDAL reads zeros where they were cut off."""
+
 
 def check_header(dataset: DatasetReader, path: str, name: str) -> None:
     """Refuse what holds no pixels, or would take absurd time or memory, before any band is touched."""
@@ -37,7 +40,7 @@ def check_header(dataset: DatasetReader, path: str, name: str) -> None:
             f"{name}: declares {dataset.width} x {dataset.height} px and {dataset.count} bands; expected at most "
             f"{MAX_PIXELS:,} px and {MAX_BANDS} bands. Fix: copy or download it again, or gdal_translate -b 1 -b 2 -b 3"
         )
-    itemsize = max(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
+    itemsize = max(_itemsize(dtype) for dtype in dataset.dtypes)
     together = dataset.count if dataset.tags(ns="IMAGE_STRUCTURE").get("INTERLEAVE") == "PIXEL" else 1
     block_bytes = max(rows * cols for rows, cols in dataset.block_shapes) * itemsize * together
     if block_bytes > MAX_BLOCK_BYTES:
@@ -45,15 +48,36 @@ def check_header(dataset: DatasetReader, path: str, name: str) -> None:
             f"{name}: declares blocks of {block_bytes:,} bytes; expected at most {MAX_BLOCK_BYTES:,}. "
             f"Fix: gdal_translate -co TILED=YES -co COMPRESS=DEFLATE {shlex.quote(name)} tiled.tif"
         )
-    declared = dataset.width * dataset.height * dataset.count * itemsize
-    if dataset.driver == "GTiff" and declared > 2**30 and os.path.isfile(path):
-        size = os.path.getsize(path)
-        if declared > size * MAX_EXPANSION:
-            raise ResourceLimitError(
-                f"{name}: declares {declared:,} bytes of pixels and has {size:,}: not believable. "
-                "Fix: copy or download it again"
-            )
+    _check_size(dataset, path, name)
     _check_sources(dataset, name)
+
+
+def _check_size(dataset: DatasetReader, path: str, name: str) -> None:
+    """Compare what a file says that it holds with its size."""
+    if not os.path.isfile(path):
+        return
+    size = os.path.getsize(path)
+    declared = dataset.width * dataset.height * sum(_itemsize(dtype) for dtype in dataset.dtypes)
+    if dataset.driver == "GTiff" and declared > 2**30 and declared > size * MAX_EXPANSION:
+        raise ResourceLimitError(
+            f"{name}: declares {declared:,} bytes of pixels and has {size:,}: not believable. "
+            "Fix: copy or download it again"
+        )
+    if dataset.driver in _BARE_NUMBERS and declared > size and not _is_gzip(path):
+        raise RasterError(
+            f"{name}: was cut off, it should have {declared:,} bytes. The file has {size:,} bytes. "
+            "Fix: copy or download it again"
+        )
+
+
+def _itemsize(dtype: str) -> int:
+    """Bytes of a value; NumPy has no complex whole numbers."""
+    return 4 if dtype == "complex_int16" else np.dtype(dtype).itemsize
+
+
+def _is_gzip(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def read_grid(dataset: DatasetReader, name: str) -> tuple[Grid, str | None]:
