@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Report = Callable[["Progress"], None]
 SECONDS_BETWEEN_LINES = 0.2
-UNITS = {"tiles": "tile"}
+UNITS = {"tiles": "tile", "fetching": "B"}
 """What is counted in a phase; features in all others."""
 
 
@@ -38,6 +38,13 @@ def reporter(kind: str) -> Iterator[Report | None]:
             bars.close()
     else:
         yield None
+
+
+def bytes_of(report: Report | None) -> Callable[[int, int], object]:
+    """What to hand to `fetched` as its `report`, so that weights on their way are one phase more."""
+    from samgeo.pipeline.segment import Progress
+
+    return lambda done, total: report(Progress(phase="fetching", done=done, total=total)) if report else None
 
 
 class Bars:
@@ -74,6 +81,7 @@ class Bars:
             initial=progress.done,
             desc=progress.phase,
             unit=UNITS.get(progress.phase, "feature"),
+            unit_scale=progress.phase == "fetching",
             file=sys.stderr,
             dynamic_ncols=True,
         )

@@ -10,7 +10,7 @@ FOREIGN = {
         *(b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--"),
     ),
     "a Git LFS pointer, which only names the file (git lfs pull fetches it)": (b"version https://git-lfs",),
-    "JSON": (b"{", b"["),
+    "text": (b"{", b"["),
     "a packed file; unpack it first": (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!"),
     "a bare pickle, as torch before 1.6 wrote (if you trust it, load it with a newer torch and save it again)": (
         *(b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),

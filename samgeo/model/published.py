@@ -230,7 +230,7 @@ PUBLISHED = {
             digest=_md5("08947267966e4264fb39523eccc33f86"),
             parameters=313_676_080,
             input_px=1024,
-            good_for="thin and finely bounded things, from boxes; the best balance of the three sizes",
+            good_for="thin and finely bounded things, from boxes; finer than hq-sam-vit-b",
         ),
         Published(
             name="hq-sam-vit-h",
@@ -240,7 +240,7 @@ PUBLISHED = {
             digest=_sha256("a7ac14a085326d9fa6199c8c698c4f0e7280afdbb974d2c4660ec60877b45e35"),
             parameters=642_686_000,
             input_px=1024,
-            good_for="the finest outlines of the first generation, on a graphics card",
+            good_for="thin and finely bounded things, from boxes, on a graphics card",
         ),
         Published(
             name="hq-sam-vit-tiny",

@@ -65,7 +65,7 @@ def named(name_or_path: str | Path) -> str:
         return ""
     if name_or_path in PUBLISHED:
         return str(name_or_path)
-    if path.suffix or len(path.parts) > 1 or path.exists():
+    if path.suffix or str(name_or_path) != path.name or path.exists():
         raise WeightsError(_missing(path))
     return find_published(str(name_or_path)).name
 

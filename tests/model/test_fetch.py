@@ -2,13 +2,11 @@
 
 import hashlib
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -16,25 +14,8 @@ import pytest
 from samgeo.errors import SamgeoWarning, WeightsError
 from samgeo.model import download
 from samgeo.model.fetch import fetched
-from samgeo.model.published import PUBLISHED, Digest, Published
-
-CONTENT = b"PK\x03\x04" + random.Random(5).randbytes(300_000)
-SHA256 = Digest(kind="sha256", hex=hashlib.sha256(CONTENT).hexdigest())
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The address of a server in a process of its own."""
-    file = tmp_path_factory.mktemp("server") / "weights"
-    file.write_bytes(CONTENT)
-    program = Path(__file__).with_name("weights_server.py")
-    process = subprocess.Popen([sys.executable, program, file], stdout=subprocess.PIPE, text=True)
-    try:
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+from samgeo.model.published import PUBLISHED, Digest
+from tests.model.conftest import CONTENT, SHA256
 
 
 @pytest.fixture(autouse=True)
@@ -46,20 +27,6 @@ def patient_for_a_moment(monkeypatch, tmp_path):
     monkeypatch.setattr(download, "SILENCE_S", 0.4)
     monkeypatch.setattr(download, "PAUSES_S", (0.01, 0.01, 0.01))
     monkeypatch.setattr(download, "ENOUGH_BYTES", 20_000)
-
-
-@pytest.fixture
-def member(server, tmp_path):
-    """A member whose file a server of some behaviour has; each test has paths of its own on it."""
-
-    def of(behaviour, **facts):
-        given = {"size_bytes": len(CONTENT), "digest": SHA256} | facts
-        base = f"{server}/{behaviour}/{tmp_path.name}/"
-        return Published(
-            name="sam-vit-x", file="sam_vit_x.pth", base=base, parameters=1, input_px=1, good_for="tests", **given
-        )
-
-    return of
 
 
 def requests_of(published):

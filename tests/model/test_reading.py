@@ -187,7 +187,7 @@ def test_weights_in_a_zip_are_read(pth, tmp_path):
         (b"\n\n  <HTML><head><title>404</title>", "a web page"),
         (b"<?xml version='1.0'?><Error>AccessDenied</Error>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "git lfs pull"),
-        (b'{"error": "quota"}', "JSON"),
+        (b'{"error": "quota"}', "text"),
         (b"\x1f\x8b\x08\x00", "a packed file"),
         (b"\x80\x02}q\x00.", "a bare pickle"),
         (b"\x93NUMPY\x01\x00", "begins with"),
