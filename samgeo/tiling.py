@@ -10,7 +10,7 @@ the overlap is at most half a tile, a read window meets at most its eight neighb
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from samgeo.errors import UsageError
 from samgeo.pixels import Window
@@ -68,6 +68,18 @@ class Tiling:
     def cols(self) -> int:
         """Number of columns of tiles."""
         return self._count(self.width)
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """2, 4, 8 and so on, until the grid in pixels so many times as large fits into one read window."""
+        scales: list[int] = []
+        while max(self.height, self.width) > self.tile_px * 2 ** len(scales):
+            scales.append(2 ** (len(scales) + 1))
+        return tuple(scales)
+
+    def coarser(self, scale: int) -> Tiling:
+        """The tiling of the same grid in pixels `scale` times as large; the last ones may reach beyond the grid."""
+        return replace(self, height=-(-self.height // scale), width=-(-self.width // scale))
 
     def __len__(self) -> int:
         return self.rows * self.cols

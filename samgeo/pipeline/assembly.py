@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from samgeo.errors import PromptError, UsageError
 from samgeo.grid import Grid
-from samgeo.pipeline.painting import without_overlaps
+from samgeo.pipeline.painting import take_overlaps_away
 from samgeo.pipeline.store import PolygonStore
 from samgeo.pixels import Mask
 from samgeo.polygons import area_m2, assemble, check_vertices, pixel_polygons, to_map
@@ -29,12 +29,16 @@ def add_object(store: PolygonStore, pieces: Iterable[Mask], *, name: str, max_ve
             outlines.append(pixel_polygons(piece))
             check_vertices(outlines[-1], max_vertices, name)
     if outlines:
-        store.add(assemble(outlines, name=name, max_vertices=max_vertices), **row)
+        whole = outlines[0] if len(outlines) == 1 else assemble(outlines, name=name, max_vertices=max_vertices)
+        store.add(whole, **row)
 
 
-def add_stitched(store: PolygonStore, stitched: Stitched, crops: Crops, settings: Settings) -> None:
-    """Put all objects into the store."""
-    for index, found in enumerate(stitched):
+def add_stitched(
+    store: PolygonStore, stitched: Stitched, crops: Crops, settings: Settings, *, kept: NDArray[np.bool_]
+) -> None:
+    """Put the objects that are kept, (objects,) bool, into the store."""
+    for index in np.flatnonzero(kept).tolist():
+        found = stitched[index]
         add_object(
             store,
             stitched.pieces(index, crops),
@@ -48,20 +52,17 @@ def add_stitched(store: PolygonStore, stitched: Stitched, crops: Crops, settings
         )
 
 
-def finish(store: PolygonStore, grid: Grid, settings: Settings, *, exclusive: bool, area: Any = None) -> PolygonStore:
+def finish(store: PolygonStore, grid: Grid, settings: Settings, *, exclusive: bool, area: Any = None) -> None:
     """Take overlaps away if asked for, drop what is too small or not in the area of interest, and put into id order.
 
-    area: what `read_aoi` gave. Returns the store to use; one that it replaces is closed.
+    area: what `read_aoi` gave.
     """
     if exclusive:
-        apart = without_overlaps(store, grid.shape, max_vertices=settings.max_vertices)
-        store.close()
-        store = apart
+        take_overlaps_away(store, grid.shape, max_vertices=settings.max_vertices)
     store.keep(_id_order(store))
     if settings.min_area_m2 > 0 or area is not None:
-        wanted = [k for k in range(len(store)) if _is_wanted(store.polygon(k), grid, settings.min_area_m2, area)]
-        store.keep(np.array(wanted, np.int64))
-    return store
+        wanted = (_is_wanted(store.polygon(k), grid, settings.min_area_m2, area) for k in range(len(store)))
+        store.keep(np.flatnonzero(np.fromiter(wanted, bool, len(store))))
 
 
 def read_aoi(aoi: object, grid: Grid) -> Any:
@@ -91,11 +92,9 @@ def _id_order(store: PolygonStore) -> NDArray[np.int64]:
     """Prompt order; else first pixel row-major, then the larger, then by the bytes of the polygon."""
     table = store.table
     order = np.lexsort((-table["area_px"], table["first_col"], table["row"], table["key"]))
-    rows = table[order]
-    names = ["key", "row", "first_col", "area_px"]
-    same = np.ones(max(0, len(rows) - 1), bool)
-    for name in names:
-        same &= rows[name][1:] == rows[name][:-1]
+    same = np.ones(max(0, len(order) - 1), bool)
+    for name in ("key", "row", "first_col", "area_px"):
+        same &= np.diff(table[name][order]) == 0
     for start, end in _runs(same):
         order[start:end] = sorted(order[start:end].tolist(), key=store.wkb)
     return order

@@ -22,8 +22,11 @@ AT_HAND_BYTES = 256 * 2**20
 
 
 def pack_masks(masks: Sequence[Mask], keys: Sequence[int]) -> Arrays:
-    """The arrays of masks in pixels of the grid; `keys` says which prompt each belongs to."""
-    bits = [np.packbits(mask.pixels) for mask in masks]
+    """The arrays of masks in pixels of the grid; `keys` says which prompt each belongs to.
+
+    A mask that fills its window has no bits: the inside of an object of any size costs nothing.
+    """
+    bits = [np.packbits(mask.pixels) if not mask.pixels.all() else np.zeros(0, np.uint8) for mask in masks]
     windows = [(mask.window.row, mask.window.col, mask.window.height, mask.window.width) for mask in masks]
     return {
         "key": np.array(keys, np.int64),
@@ -40,9 +43,10 @@ def unpack_mask(arrays: Arrays, row: int) -> Mask:
     top, left, height, width = arrays["window"][row].tolist()
     start = int(arrays["ends"][row - 1]) if row else 0
     bits = arrays["bits"][start : int(arrays["ends"][row])]
+    full = np.broadcast_to(np.True_, (height, width))
     return Mask(
         window=Window(row=top, col=left, height=height, width=width),
-        pixels=np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width),
+        pixels=np.unpackbits(bits, count=full.size).astype(bool).reshape(full.shape) if len(bits) else full,
         score=float(arrays["mask_score"][row]),
         stability=float(arrays["mask_stability"][row]),
     )

@@ -14,14 +14,14 @@ from samgeo.errors import UsageError
 from samgeo.grid import Grid
 from samgeo.model.automatic import EverythingSettings
 from samgeo.model.contract import PromptableModel
-from samgeo.pipeline.tilejob import ModelAddress, Run, TileJob
+from samgeo.pipeline.tilejob import ModelAddress, Run
 from samgeo.prompts.placed import PlacedPrompts
 from samgeo.raster.reader import Raster
 from samgeo.settings import Settings
 from samgeo.stretch import sample_windows
-from samgeo.tiling import Tile, Tiling
+from samgeo.tiling import Tiling
 
-FORMAT = 1
+FORMAT = 2
 """Raised when part files of an older version would mean something else."""
 
 SAMPLE_PX = 500_000
@@ -40,14 +40,6 @@ class Plan:
     """The model itself."""
     record: dict[str, Any]
     """What the part files depend on; fit for JSON. Another run may use them if its record is equal."""
-
-    def tile_name(self, index: int) -> str:
-        """Name of the part file of a tile."""
-        return f"tile-{index:07d}"
-
-    def tile_job(self, tile: Tile, part: Path) -> TileJob:
-        """The job that finds everything in a tile."""
-        return TileJob(run=self.run, window=tile.read, part=part, tile=tile)
 
 
 def make_plan(

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from samgeo.pipeline.assembly import add_object
+from samgeo.pipeline.growth import GrowJob, GrownObject, Growths, needs_more
 from samgeo.pipeline.journal import Journal
-from samgeo.pipeline.parts import read_masks, require_part
+from samgeo.pipeline.parts import read_masks
 from samgeo.pipeline.placing import lattice_window
 from samgeo.pipeline.prompting import ObjectPrompt
 from samgeo.pipeline.store import PolygonStore
-from samgeo.pipeline.tilejob import GrowJob, Run, TileJob
+from samgeo.pipeline.tilejob import Run, TileJob
 from samgeo.pixels import Mask, Window
 from samgeo.prompts.placed import PlacedPrompts
 from samgeo.settings import Settings
-from samgeo.stitch.table import is_cut
 from samgeo.tiling import Tiling
 
 NOTHING_THERE = "the model found no object here"
@@ -61,59 +61,69 @@ def group_by_window(placed: PlacedPrompts, tiling: Tiling) -> Groups:
 def prompt_jobs(placed: PlacedPrompts, groups: Groups, run: Run, journal: Journal) -> Iterator[TileJob]:
     """One job for every window that has prompts."""
     for window, members in groups.items():
-        prompts = [(index, placed[index]) for index in members]
-        yield TileJob(
-            run=run,
-            window=window,
-            part=_part(journal, "seen", window),
-            prompts=tuple(
-                ObjectPrompt(key=index, points=given.points, labels=given.labels, box=given.box)
-                for index, given in prompts
-            ),
-        )
+        prompts = tuple(_prompt(placed, index) for index in members)
+        yield TileJob(run=run, window=window, part=_part(journal, "seen", window), prompts=prompts)
 
 
-def growth_jobs(groups: Groups, run: Run, journal: Journal) -> Iterator[GrowJob]:
-    """One job for every window that cuts an object; the windows' own jobs must be done."""
-    for window in groups:
-        windows = require_part(_part(journal, "seen", window))["window"].tolist()
-        if any(is_cut(_window(edges), window, run.tiling) for edges in windows):
-            yield GrowJob(
-                run=run,
-                window=window,
-                seeds=_part(journal, "seen", window),
-                part=_part(journal, "grown", window),
-            )
+def growth_jobs(placed: PlacedPrompts, groups: Groups, run: Run, journal: Journal) -> Iterator[GrowJob]:
+    """One job for every window that does not show all of its objects whole; the windows' own jobs must be done."""
+    for window, members in groups.items():
+        seeds = _part(journal, "seen", window)
+        masks = dict(read_masks(seeds))
+        prompts = [_prompt(placed, index) for index in members]
+        more = tuple(p for p in prompts if needs_more(p, masks.get(p.key), window, run.tiling))
+        if more:
+            part = _part(journal, "grown", window)
+            yield GrowJob(run=run, window=window, prompts=more, seeds=seeds, part=part)
 
 
 def add_prompted(
     store: PolygonStore,
     groups: Groups,
+    growths: Sequence[GrowJob],
     journal: Journal,
     *,
-    tiling: Tiling,
     settings: Settings,
     placed: PlacedPrompts,
 ) -> Fates:
     """Put every object that was found into the store. Returns what else is to be told of the prompts."""
-    fates = Fates(open_ends={}, reasons={}, beyond=clicks_beyond(placed, groups))
+    fates = Fates(open_ends={}, reasons={}, beyond={})
+    grown_in = {job.window: job for job in growths}
+    beyond = clicks_beyond(placed, groups)
     for window in groups:
-        whole = [(key, [mask], 1) for key, mask in read_masks(_part(journal, "seen", window))]
-        inside = [(key, masks, n) for key, masks, n in whole if not is_cut(masks[0].window, window, tiling)]
-        grown = _grown(_part(journal, "grown", window), fates) if len(inside) < len(whole) else []
-        for key, masks, windows in [*inside, *grown]:
+        job = grown_in.get(window)
+        found = {
+            key: GrownObject(key=key, pieces=(mask,), windows=1, open_ends=0) for key, mask in _seen(journal, window)
+        }
+        if job is not None:
+            told = Growths.read(job.part)
+            found = {key: one for key, one in found.items() if key not in {prompt.key for prompt in job.prompts}}
+            found |= {one.key: one for one in told.objects}
+            fates.open_ends.update({one.key: one.open_ends for one in told.objects if one.open_ends})
+            fates.reasons.update(told.refused)
+            fates.beyond.update({key: beyond[key] for key in told.partial & beyond.keys()})
+        for key, one in found.items():
             add_object(
                 store,
-                masks,
+                one.pieces,
                 name=f"the object of prompt {placed.prompt_ids[key]}",
                 max_vertices=settings.max_vertices,
                 key=key,
-                score=masks[0].score,
-                stability=masks[0].stability,
-                tiles=windows,
+                score=one.pieces[0].score,
+                stability=one.pieces[0].stability,
+                tiles=one.windows,
                 label=-1,
             )
     return fates
+
+
+def _prompt(placed: PlacedPrompts, index: int) -> ObjectPrompt:
+    given = placed[index]
+    return ObjectPrompt(key=index, points=given.points, labels=given.labels, box=given.box)
+
+
+def _seen(journal: Journal, window: Window) -> list[tuple[int, Mask]]:
+    return read_masks(_part(journal, "seen", window))
 
 
 def clicks_beyond(placed: PlacedPrompts, groups: Groups) -> dict[int, int]:
@@ -128,25 +138,8 @@ def clicks_beyond(placed: PlacedPrompts, groups: Groups) -> dict[int, int]:
     return dict(zip(keys.tolist(), counts.tolist(), strict=True))
 
 
-def _grown(part: Path, fates: Fates) -> list[tuple[int, list[Mask], int]]:
-    """Key, pieces and number of windows of each object in a part file of a `GrowJob`."""
-    arrays = require_part(part)
-    objects: dict[int, tuple[list[Mask], int]] = {}
-    for row, (key, mask) in enumerate(read_masks(part)):
-        objects.setdefault(key, ([], int(arrays["windows"][row])))[0].append(mask)
-        if arrays["open_ends"][row]:
-            fates.open_ends[key] = int(arrays["open_ends"][row])
-    fates.reasons.update(zip(arrays["refused"].tolist(), arrays["reasons"].tolist(), strict=True))
-    return [(key, masks, windows) for key, (masks, windows) in objects.items()]
-
-
 def _part(journal: Journal, kind: str, window: Window) -> Path:
     return journal.part(f"{kind}-{window.row:07d}-{window.col:07d}")
-
-
-def _window(edges: Sequence[int]) -> Window:
-    row, col, height, width = edges
-    return Window(row=row, col=col, height=height, width=width)
 
 
 def account(placed: PlacedPrompts, found: set[int], kept: set[int], fates: Fates) -> dict[str, Any]:

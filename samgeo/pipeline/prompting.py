@@ -45,6 +45,22 @@ class ObjectPrompt:
         """True if all that is known is one click on the object."""
         return self.box is None and self.labels.tolist() == [FOREGROUND]
 
+    @property
+    def extent(self) -> Window:
+        """The pixels that the clicks and the box touch; there must be one of them."""
+        corners = [*self.points, *([] if self.box is None else [self.box[:2], self.box[2:]])]
+        low, high = np.floor(np.min(corners, axis=0) + 0.5), np.ceil(np.max(corners, axis=0) + 0.5)
+        (col, row), (width, height) = low.astype(int).tolist(), np.maximum(high - low, 1).astype(int).tolist()
+        return Window(row=row, col=col, height=height, width=width)
+
+    def from_afar(self, scale: int) -> ObjectPrompt:
+        """The same in pixels `scale` times as large."""
+        box = None
+        if self.box is not None:
+            left, top, right, bottom = ((edge + 0.5) / scale - 0.5 for edge in self.box)
+            box = (left, top, right, bottom)
+        return ObjectPrompt(key=self.key, points=(self.points + 0.5) / scale - 0.5, labels=self.labels, box=box)
+
     def inside(self, window: Window) -> ObjectPrompt:
         """The same in the pixels of a window: clicks outside are left out, the box is cut."""
         origin = np.array([window.col, window.row])

@@ -2,6 +2,7 @@
 
     A  tile jobs        read a window, encode, decode ─► one part file each, in OUTPUT.samgeo/
     B  linking          which masks of neighbouring windows are one object; tables only
+       drawing          objects larger than a window, seen from further away, at full resolution; part files too
     C  assembly         polygons in id order ─► one file, verified, renamed; OUTPUT.samgeo/ goes
 
 A run that was stopped goes on from its part files: A skips what is done, B and C are cheap and start again.
@@ -23,21 +24,20 @@ from samgeo.errors import UsageError
 from samgeo.grid import Grid
 from samgeo.model.contract import PromptableModel
 from samgeo.output.columns import LABEL_RASTERS
-from samgeo.pipeline.assembly import add_stitched, finish
+from samgeo.pipeline.assembly import finish
 from samgeo.pipeline.checks import check
+from samgeo.pipeline.everything import add_everything, choose, refine_jobs, tile_jobs
+from samgeo.pipeline.growth import GrowJob, RefineJob, run_growth, run_refinement
 from samgeo.pipeline.journal import Journal, wrote
-from samgeo.pipeline.parts import PartReader, read_table
 from samgeo.pipeline.plan import Plan, describe, make_plan
 from samgeo.pipeline.prompted import account, add_prompted, group_by_window, growth_jobs, prompt_jobs
 from samgeo.pipeline.result import Feature, Origin, Segmentation
 from samgeo.pipeline.store import PolygonStore
-from samgeo.pipeline.tilejob import GrowJob, ModelAddress, TileJob, run_growth, run_tile
+from samgeo.pipeline.tilejob import ModelAddress, TileJob, run_tile
 from samgeo.prompts.placed import PlacedPrompts
 from samgeo.prompts.prompts import Prompts
 from samgeo.raster.reader import Raster
 from samgeo.settings import Settings
-from samgeo.stitch.link import link
-from samgeo.stitch.table import MaskTable
 
 __all__ = ["Feature", "ModelAddress", "Progress", "Report", "Segmentation", "Settings", "journal_folder", "segment"]
 
@@ -47,9 +47,9 @@ class Progress:
     """How far a run is."""
 
     phase: str
-    """tiles, growing, assembling or writing."""
+    """fetching, tiles, growing, refining, assembling or writing."""
     done: int
-    """Windows or features that are done, those of an earlier run among them."""
+    """Windows, features or bytes that are done, those of an earlier run among them."""
     total: int
     """All of them."""
     pixels: int = 0
@@ -105,7 +105,7 @@ def segment(
         found = set(store.table["key"].tolist())
         tell(Progress(phase="assembling", done=len(store), total=len(store)))
         exclusive = settings.exclusive or _is_label_raster(target)
-        store = finish(store, plan.grid, settings, exclusive=exclusive, area=checked.area)
+        finish(store, plan.grid, settings, exclusive=exclusive, area=checked.area)
         if len(store) == 0:
             opened.warn_if_blank()
         if placed is not None:
@@ -143,29 +143,32 @@ class _Work:
 
     def everything(self, store: PolygonStore) -> dict[str, Any]:
         """Fill the store with all objects of the raster; what was done, for the report."""
-        tiling, part = self.plan.run.tiling, self.journal.part
-        jobs = {self.plan.tile_name(tile.index): tile for tile in tiling}
-        self._run(run_tile, [self.plan.tile_job(tile, part(name)) for name, tile in jobs.items()], "tiles")
-
-        def part_of(tile: int) -> Path:
-            return part(self.plan.tile_name(tile))
-
-        table = MaskTable.concatenate([read_table(part_of(tile.index)) for tile in tiling])
-        crops = PartReader(part_of)
-        stitched = link(table, tiling, crops)
-        add_stitched(store, stitched, crops, self.settings)
-        return {"windows": len(tiling), "masks": len(table), "objects": len(stitched)}
+        run, journal = self.plan.run, self.journal
+        jobs = tile_jobs(run, journal)
+        self._run(run_tile, jobs, "tiles")
+        choice = choose(run, journal)
+        self._run(run_refinement, list(refine_jobs(choice.distant, run, journal)), "refining")
+        add_everything(store, choice, journal, self.settings)
+        return {
+            "windows": len(jobs),
+            "masks": len(choice.near.stitched.table),
+            "objects": len(store),
+            "from_afar": len(choice.distant),
+            "open_ends": int(choice.ends[choice.kept].sum()),
+        }
 
     def prompted(self, store: PolygonStore, placed: PlacedPrompts) -> dict[str, Any]:
         """Fill the store with the object of each prompt; what was done, for the report."""
         run, groups = self.plan.run, group_by_window(placed, self.plan.run.tiling)
         self._run(run_tile, list(prompt_jobs(placed, groups, run, self.journal)), "tiles")
-        cut = list(growth_jobs(groups, run, self.journal))
-        self._run(run_growth, cut, "growing")
-        fates = add_prompted(store, groups, self.journal, tiling=run.tiling, settings=self.settings, placed=placed)
-        return {"windows": len(groups), "windows_that_cut": len(cut), "fates": fates}
+        more = list(growth_jobs(placed, groups, run, self.journal))
+        self._run(run_growth, more, "growing")
+        fates = add_prompted(store, groups, more, self.journal, settings=self.settings, placed=placed)
+        return {"windows": len(groups), "windows_that_cut": len(more), "fates": fates}
 
-    def _run(self, function: Callable[[Any], int], jobs: list[TileJob] | list[GrowJob], phase: str) -> None:
+    def _run(
+        self, function: Callable[[Any], int], jobs: list[TileJob] | list[GrowJob] | list[RefineJob], phase: str
+    ) -> None:
         """Phase A: run the jobs whose part files are not there."""
         there = set(self.journal.names())  # never ask a shared disk for a file that another machine has yet to write
         left = [job for job in jobs if job.part.stem not in there or not self.journal.is_done(job.part.stem)]
@@ -180,13 +183,13 @@ class _Work:
 @contextmanager
 def _opened(raster: object, grid: Grid | None, settings: Settings) -> Iterator[Raster]:
     if isinstance(raster, Raster):
-        if grid is not None or settings.bands is not None or settings.resolution_m is not None:
+        if grid is not None or any(given is not None for given in settings.look.values()):
             raise UsageError(
-                f"{raster.name}: a Raster has its grid, bands and resolution; expected them stated there only"
+                f"{raster.name}: a Raster has its grid, bands, resolution and CRS; expected them stated there only"
             )
         yield raster
         return
-    with Raster(raster, grid=grid, bands=settings.bands, resolution_m=settings.resolution_m) as opened:
+    with Raster(raster, grid=grid, **settings.look) as opened:
         yield opened
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samgeo.embeddings import EmbeddingCache
-from samgeo.errors import ModelError, ResourceLimitError
+from samgeo.errors import ModelError
 from samgeo.model.automatic import EverythingSettings, generate_masks
 from samgeo.model.contract import Embedding, PromptableModel
 from samgeo.pipeline.journal import write_part

@@ -20,6 +20,9 @@ from samgeo.pixels import FOREGROUND, Mask, PixelPrompts, Window
 from samgeo.stitch.overlap import CROSS, SAME
 from samgeo.tiling import Tile, Tiling
 
+MAX_WINDOWS = 4096
+"""An object through more windows is taken for the background."""
+
 Decode = Callable[[Window, PixelPrompts], Sequence[Sequence[Mask]]]
 """(read window, N prompts in its pixels) -> N lists of candidates in its pixels, as `DecodedMasks.to_masks` gives."""
 
@@ -34,6 +37,8 @@ class Grown:
     """Number of windows that the object was put together from."""
     open_ends: int
     """How often an object went on beyond its window and the next one did not show it."""
+    agreed: bool = True
+    """True if every window that was asked agreed, pixel for pixel, with what was known before."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,23 +63,32 @@ class _Question:
     """(n, 2) row and column of the pixels at which the part leaves the window."""
 
 
-def grow(seed: Mask, seen: Window, *, tiling: Tiling, decode: Decode, max_windows: int = 4096) -> Grown:
+def grow(
+    seed: Mask,
+    seen: Window,
+    *,
+    tiling: Tiling,
+    decode: Decode,
+    max_windows: int = MAX_WINDOWS,
+    while_agreed: bool = False,
+) -> Grown:
     """The whole object of which a window shows a part.
 
     seed: the object in pixels of the grid. seen: the window that it was found in, a tile's or any other.
+    while_agreed: stop, with the object as far as it is known, when a window does not agree with what is known.
     Raises ResourceLimitError if the object reaches through more than `max_windows` windows.
     """
     grid = Window(row=0, col=0, height=tiling.height, width=tiling.width)
     tile = next((t.index for t in tiling.tiles_reading(seen) if t.read == seen), None)
     views = [_View(mask=seed.crop(grid.intersection(seen)), window=seen, tile=tile)]
-    fresh, open_ends = views, 0
-    while fresh:
+    fresh, open_ends, agreed = views, 0, True
+    while fresh and (agreed or not while_agreed):
         found: list[_View] = []
         for index, fronts in sorted(_fronts(fresh, tiling).items()):
             own = [view for view in views if view.tile == index]
-            answers, unanswered = _ask(tiling[index], fronts, own, decode)
+            answers, unanswered, same = _ask(tiling[index], fronts, own, decode)
             found += [_View(mask=m.crop(grid), window=tiling[index].read, tile=index) for m in answers]
-            open_ends += unanswered
+            open_ends, agreed = open_ends + unanswered, agreed and same
         views, fresh = [*views, *found], found
         windows = len({view.window for view in views})
         if windows > max_windows:
@@ -84,7 +98,8 @@ def grow(seed: Mask, seen: Window, *, tiling: Tiling, decode: Decode, max_window
                 "expected an object, not the background; move the prompt, or use a coarser --resolution"
             )
     pieces = tuple(_described(piece, views) for piece in _pieces(views, tiling))
-    return Grown(pieces=pieces, windows=len({view.window for view in views}), open_ends=open_ends)
+    windows = len({view.window for view in views})
+    return Grown(pieces=pieces, windows=windows, open_ends=open_ends, agreed=agreed)
 
 
 Fronts = dict[int, list[tuple[_View, NDArray[np.int64]]]]
@@ -127,28 +142,30 @@ def _borders(view: _View, tiling: Tiling) -> Iterator[tuple[int, Window]]:
 
 def _ask(
     tile: Tile, fronts: Sequence[tuple[_View, NDArray[np.int64]]], own: Sequence[_View], decode: Decode
-) -> tuple[list[Mask], int]:
-    """What a tile shows of the object, in pixels of the grid, and how often it showed nothing that agrees."""
+) -> tuple[list[Mask], int, bool]:
+    """What a tile shows of the object, in pixels of the grid; how often nothing agrees; whether all does, exactly."""
     shown = np.zeros(tile.read.shape, dtype=bool)
     for view in own:
         _paste(shown, tile.read, view.mask)
     questions = [q for view, front in fronts for q in _questions(view, front, tile) if not _answered(q, tile, shown)]
     if not questions:
-        return [], 0
+        return [], 0, True
     places = np.array([_innermost(q.part) for q in questions]) - (tile.read.row, tile.read.col)
     points = places[:, None, ::-1].astype(np.float32)
     answers = decode(tile.read, PixelPrompts(points=points, labels=np.full(points.shape[:2], FOREGROUND)))
-    found, unanswered = [], 0
+    found, unanswered, same = [], 0, True
     for question, candidates in zip(questions, answers, strict=True):
         if _answered(question, tile, shown):  # by the answer to another one
             continue
         masks = [mask.shift(tile.read.row, tile.read.col) for mask in candidates]
         best = max(masks, key=lambda mask: (_agreement(mask, question), mask.score))
-        if _agreement(best, question) < SAME or not _paste(shown, tile.read, best):
+        agreement = _agreement(best, question)
+        same &= agreement == 1
+        if agreement < SAME or not _paste(shown, tile.read, best):
             unanswered += 1
             continue
         found.append(best)
-    return found, unanswered
+    return found, unanswered, same and not unanswered
 
 
 def _questions(view: _View, front: NDArray[np.int64], tile: Tile) -> Iterator[_Question]:

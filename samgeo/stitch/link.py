@@ -255,7 +255,7 @@ def _agrees(members: Members, tile_index: int, table: MaskTable, tiling: Tiling,
     tile = tiling[tile_index]
     rows = np.concatenate([members[t.index] for t in (tile, *tiling.neighbours(tile)) if t.index in members])
     window = tile.read.intersection(_bounds(table, rows))
-    own = _union(members[tile_index], window, table, crops)
+    own = union(members[tile_index], window, table, crops)
     shown = _assembled(members, window, table, tiling, crops)
     return int(np.count_nonzero(own & shown)) >= SAME * int(np.count_nonzero(own | shown))
 
@@ -285,7 +285,7 @@ def _bounds(table: MaskTable, rows: NDArray[np.integer]) -> Window:
     return Window(row=top, col=left, height=height, width=width)
 
 
-def _union(rows: NDArray[np.int64], window: Window, table: MaskTable, crops: Crops) -> NDArray[np.bool_]:
+def union(rows: NDArray[np.int64], window: Window, table: MaskTable, crops: Crops) -> NDArray[np.bool_]:
     """(window.height, window.width) bool: all pixels of some masks inside a window."""
     out = np.zeros(window.shape, dtype=bool)
     for row in rows.tolist():
@@ -309,7 +309,7 @@ def _in_core(
 ) -> NDArray[np.bool_]:
     """A chain inside a window within one core: by the core's own masks; if there are none, by the nearest window's."""
     if tile.index in members:
-        return _union(members[tile.index], window, table, crops)
+        return union(members[tile.index], window, table, crops)
     out = np.zeros(window.shape, dtype=bool)
     nearest = np.full(window.shape, np.inf)
     for other in tiling.neighbours(tile):  # by index, so that the first of equally near ones decides
@@ -319,7 +319,7 @@ def _in_core(
         part = inside.shift(-window.row, -window.col).slices()
         distance = _squared_distance(inside, other.read)
         nearer = distance < nearest[part]
-        out[part][nearer] = _union(members[other.index], inside, table, crops)[nearer]
+        out[part][nearer] = union(members[other.index], inside, table, crops)[nearer]
         nearest[part][nearer] = distance[nearer]
     return out
 

@@ -1,0 +1,114 @@
+"""Runs without prompts: everything in every window, near and far, and which of it becomes an object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samgeo.pipeline.assembly import add_object, add_stitched
+from samgeo.pipeline.growth import Growths, RefineJob
+from samgeo.pipeline.journal import Journal
+from samgeo.pipeline.parts import PartReader, read_table
+from samgeo.pipeline.store import PolygonStore
+from samgeo.pipeline.tilejob import Run, TileJob
+from samgeo.pixels import Window
+from samgeo.settings import Settings
+from samgeo.stitch.levels import Distant, Level, open_ends, take_from_afar
+from samgeo.stitch.link import link
+from samgeo.stitch.table import MaskTable
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Choice:
+    """Which objects a raster has, before those from further away are drawn."""
+
+    near: Level
+    """What full resolution shows, stitched."""
+    kept: NDArray[np.bool_]
+    """(objects,) which of these stay."""
+    ends: NDArray[np.int32]
+    """(objects,) how often each goes on beyond a window and the next one does not show it."""
+    distant: Sequence[Distant]
+    """What is taken from further away."""
+
+
+def tile_jobs(run: Run, journal: Journal) -> list[TileJob]:
+    """One job for every tile, and for every tile in larger pixels until one of them shows the whole raster."""
+    return [
+        TileJob(run=far, window=tile.read, part=_part(journal, far.scale, tile.index), tile=tile)
+        for far in (run, *(run.from_afar(scale) for scale in run.tiling.scales))
+        for tile in far.tiling
+    ]
+
+
+def choose(run: Run, journal: Journal) -> Choice:
+    """Stitch what the tile jobs found; they must be done."""
+    near = _stitched(run, journal)
+    ends = open_ends(near.stitched, near.crops)
+    far = [_stitched(run.from_afar(scale), journal) for scale in run.tiling.scales]
+    kept, distant = take_from_afar(near, ends, far)
+    return Choice(near=near, kept=kept, ends=ends, distant=distant)
+
+
+def refine_jobs(distant: Sequence[Distant], run: Run, journal: Journal) -> Iterator[RefineJob]:
+    """One job for each window that shows objects which are taken from further away."""
+    for (scale, index), indices in _by_tile(distant).items():
+        read = run.tiling.coarser(scale)[index].read
+        yield RefineJob(
+            run=run,
+            window=Window(
+                row=read.row * scale, col=read.col * scale, height=read.height * scale, width=read.width * scale
+            ),
+            scale=scale,
+            seeds=_part(journal, scale, index),
+            indices=indices,
+            part=_drawn(journal, scale, index),
+        )
+
+
+def add_everything(store: PolygonStore, choice: Choice, journal: Journal, settings: Settings) -> None:
+    """Put all objects into the store; the refine jobs must be done."""
+    add_stitched(store, choice.near.stitched, choice.near.crops, settings, kept=choice.kept)
+    for scale, tile in _by_tile(choice.distant):
+        for one in Growths.read(_drawn(journal, scale, tile)).objects:
+            box = one.pieces[0].window
+            add_object(
+                store,
+                one.pieces,
+                name=f"the object at row {box.row}, column {box.col}",
+                max_vertices=settings.max_vertices,
+                key=-1,
+                score=one.pieces[0].score,
+                stability=one.pieces[0].stability,
+                tiles=one.windows,
+                label=-1,
+            )
+
+
+def _stitched(run: Run, journal: Journal) -> Level:
+    """All tiles of one distance, linked."""
+    part_of = partial(_part, journal, run.scale)
+    crops = PartReader(part_of)
+    table = MaskTable.concatenate([read_table(part_of(tile.index)) for tile in run.tiling])
+    return Level(scale=run.scale, stitched=link(table, run.tiling, crops), crops=crops)
+
+
+def _by_tile(distant: Sequence[Distant]) -> Mapping[tuple[int, int], tuple[int, ...]]:
+    """(scale, tile) to the positions of its masks that are taken."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for one in distant:
+        found.setdefault((one.scale, one.tile), []).append(one.index)
+    return {place: tuple(sorted(found[place])) for place in sorted(found)}
+
+
+def _part(journal: Journal, scale: int, index: int) -> Path:
+    return journal.part(f"tile-{scale:05d}-{index:07d}")
+
+
+def _drawn(journal: Journal, scale: int, index: int) -> Path:
+    return journal.part(f"drawn-{scale:05d}-{index:07d}")

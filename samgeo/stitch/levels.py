@@ -1,0 +1,176 @@
+"""Objects larger than a window: what is seen from further away joins what windows could not.
+
+An object that every window cuts is chained through the overlaps (`link`). A model that is sure of its masks leaves no
+chain undone, and then nothing here changes anything. Others leave *open ends*: places at which a mask leaves its
+window and the next window does not show it. Seen in larger pixels such an object fits into one window. An object that
+is whole there
+
+    joins       chains with open ends that lie within it, and takes their place, or
+    is added    if no object holds half of it already;
+
+a finer level goes before a coarser one. Everything else stays as the full resolution has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from samgeo.pixels import Mask, Window
+from samgeo.stitch.link import Stitched, union
+from samgeo.stitch.overlap import SAME
+from samgeo.stitch.table import Crops
+from samgeo.tiling import Tiling
+
+WITHIN = 0.8
+"""Share of a chain that lies within an object that joins it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Level:
+    """A raster seen from one distance, stitched."""
+
+    scale: int
+    """Pixels of the grid along the side of one of its pixels."""
+    stitched: Stitched
+    """Its objects, in its pixels."""
+    crops: Crops
+    """The pixels of their masks."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Distant:
+    """An object that is taken from a coarser level."""
+
+    scale: int
+    """Of the level."""
+    tile: int
+    """Index of the tile that shows it, in the level's tiling."""
+    index: int
+    """Position of the mask in its tile."""
+    mask: Mask
+    """The object in pixels of the level."""
+
+
+def take_from_afar(
+    near: Level, ends: NDArray[np.int32], far: Sequence[Level]
+) -> tuple[NDArray[np.bool_], list[Distant]]:
+    """Which objects of the full resolution stay, (objects,) bool, and which come from further away.
+
+    ends: what `open_ends` says of the near ones. far: from near to far.
+    """
+    kept = np.ones(len(near.stitched), dtype=bool)
+    taken: list[Distant] = []
+    is_open, boxes = ends > 0, _boxes(near.stitched)
+    for level in far:
+        for seen in _whole(level):
+            # Fewer pixels cannot touch half of what is seen.
+            asked = kept & (is_open | (near.stitched.area >= SAME * seen.mask.area_px))
+            held, within = _compare(seen, near, boxes, asked)
+            held_by_taken = any(_share(seen, [other.mask], other.scale)[0] >= SAME for other in taken)
+            joined = is_open & (within >= WITHIN)
+            if held_by_taken or (held[~joined] >= SAME).any():
+                continue
+            kept[joined] = False
+            taken.append(seen)
+    return kept, taken
+
+
+def open_ends(stitched: Stitched, crops: Crops) -> NDArray[np.int32]:
+    """(objects,) how often an object goes on beyond its window and the next one does not show it."""
+    ends = np.zeros(len(stitched), dtype=np.int32)
+    table = stitched.table
+    cut = table.cut[stitched.rows]
+    owner = np.repeat(np.arange(len(stitched)), np.diff(stitched.starts))
+    for k in np.unique(owner[cut]).tolist():
+        rows = stitched.rows[stitched.starts[k] : stitched.starts[k + 1]].astype(np.int64)
+        for row in rows[table.cut[rows]].tolist():
+            for across, line in _borders(int(table.tile[row]), table.box(row), stitched.tiling):
+                there = union(rows[table.tile[rows] == across], line, table, crops)
+                ends[k] += _uncovered(table.pixels(row, line, crops).ravel(), there.ravel())
+    return ends
+
+
+def _borders(tile_index: int, box: Window, tiling: Tiling) -> Iterator[tuple[int, Window]]:
+    """The sides of a tile that lie inside the grid and that a box touches: (tile across, the line inside the box)."""
+    tile = tiling[tile_index]
+    read = tile.read
+    if read.row > 0 and box.row == read.row:
+        yield tile_index - tiling.cols, Window(row=read.row, col=box.col, height=1, width=box.width)
+    if read.row_end < tiling.height and box.row_end == read.row_end:
+        yield tile_index + tiling.cols, Window(row=read.row_end - 1, col=box.col, height=1, width=box.width)
+    if read.col > 0 and box.col == read.col:
+        yield tile_index - 1, Window(row=box.row, col=read.col, height=box.height, width=1)
+    if read.col_end < tiling.width and box.col_end == read.col_end:
+        yield tile_index + 1, Window(row=box.row, col=read.col_end - 1, height=box.height, width=1)
+
+
+def _uncovered(shown: NDArray[np.bool_], there: NDArray[np.bool_]) -> int:
+    """Number of runs along a line of which less than half is there."""
+    runs, count = ndimage.label(shown)
+    if not count:
+        return 0
+    length = np.bincount(runs, minlength=count + 1)[1:]
+    return int((2 * np.bincount(runs[there], minlength=count + 1)[1:] < length).sum())
+
+
+def _boxes(stitched: Stitched) -> NDArray[np.int64]:
+    """(objects, 4) row, column, end row, end column of every object."""
+    if not len(stitched):
+        return np.zeros((0, 4), dtype=np.int64)
+    table, first = stitched.table, stitched.starts[:-1]
+    low = [np.minimum.reduceat(column[stitched.rows], first) for column in (table.top, table.left)]
+    high = [np.maximum.reduceat(column[stitched.rows], first) for column in (table.bottom, table.right)]
+    return np.stack([*low, *high], axis=1).astype(np.int64)
+
+
+def _whole(level: Level) -> list[Distant]:
+    """The objects of a level that one of its windows shows whole, from small to large."""
+    found = []
+    for k in np.argsort(level.stitched.area, kind="stable").tolist():
+        rows = level.stitched.rows[level.stitched.starts[k] : level.stitched.starts[k + 1]]
+        if len(rows) > 1 or level.stitched.table.cut[rows[0]]:
+            continue
+        (piece,) = level.stitched.pieces(k, level.crops)
+        about = level.stitched[k]
+        mask = Mask(window=piece.window, pixels=piece.pixels, score=about.score, stability=about.stability)
+        tile, index = about.members[0]
+        found.append(Distant(scale=level.scale, tile=tile, index=index, mask=mask))
+    return found
+
+
+def _compare(
+    seen: Distant, near: Level, boxes: NDArray[np.int64], asked: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(objects,) share of the distant object that each near one touches, and share of each that lies within it."""
+    window, scale = seen.mask.window, seen.scale
+    low = np.array([window.row, window.col]) * scale
+    high = np.array([window.row_end, window.col_end]) * scale
+    sides = np.minimum(boxes[:, 2:], high) - np.maximum(boxes[:, :2], low)
+    held, within = np.zeros(len(asked)), np.zeros(len(asked))
+    for k in np.flatnonzero(asked & (sides > 0).all(axis=1)).tolist():
+        held[k], inside = _share(seen, near.stitched.pieces(k, near.crops), 1)
+        within[k] = inside / int(near.stitched.area[k])
+    return held, within
+
+
+def _share(seen: Distant, pieces: Iterable[Mask], scale: int) -> tuple[float, int]:
+    """Share of the distant object's pixels that pieces touch, and how many pixels of the pieces lie within it.
+
+    pieces: in pixels of `scale` x `scale` pixels of the grid, no larger than the object's own.
+    """
+    ratio, window = seen.scale // scale, seen.mask.window
+    touched = np.zeros(window.shape, dtype=bool)
+    inside = 0
+    for piece in pieces:
+        rows, cols = np.nonzero(piece.pixels)
+        rows, cols = (rows + piece.window.row) // ratio - window.row, (cols + piece.window.col) // ratio - window.col
+        near = (rows >= 0) & (rows < window.height) & (cols >= 0) & (cols < window.width)
+        rows, cols = rows[near], cols[near]
+        touched[rows, cols] = True
+        inside += int(np.count_nonzero(seen.mask.pixels[rows, cols]))
+    return int(np.count_nonzero(touched & seen.mask.pixels)) / seen.mask.area_px, inside
