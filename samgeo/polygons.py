@@ -23,6 +23,7 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Geod
 from rasterio.features import shapes
+from scipy.ndimage import gaussian_filter1d
 
 from samgeo.errors import ResourceLimitError
 from samgeo.grid import Grid, has_ground_units, to_geodetic
@@ -39,6 +40,8 @@ _EDGE_M = 500.0
 """Edges are cut to this length before they are measured, since a straight line on the map is no geodesic: without it
 a cell of 100 km in degrees would be measured 1 in 8000 wrong at 60 degrees north, with it 1 in a billion."""
 
+_SMOOTH_PX = 2.5
+"""Standard deviation of the Gaussian that smooths outlines, along them."""
 _NEGLIGIBLE_PX = 0.05
 """Vertices of a smooth outline that matter less are left out; they would be two of three."""
 
@@ -155,18 +158,34 @@ def simplify(geometry: Polygonal, tolerance_m: float, grid: Grid) -> Polygonal:
     return shapely.normalize(shapely.set_coordinates(shapely.force_2d(simple), vertices[kept]))
 
 
-def smooth(geometry: Polygonal, *, rounds: int = 3, reach_px: float = 4.0) -> Polygonal:
-    """Round the pixel steps off by cutting corners (Chaikin 1974), none by more than half of `reach_px`.
+def smooth(geometry: Polygonal) -> Polygonal:
+    """Take the pixel steps away and round the corners by about a pixel. Valid.
 
-    geometry: in pixel space. Straight edges longer than `reach_px` are divided first, so that large corners stay.
-    An outline that would cross itself is cut in fewer rounds.
+    geometry: in pixel space. The outline moves by less than two pixels. A Gaussian smooths the ring, and again what it
+    took away, so that bends much longer than `_SMOOTH_PX` stay and areas with them (Tukey 1977: "twicing"). Where an
+    outline would cross itself, all of it is smoothed less.
     """
-    divided = shapely.segmentize(geometry, reach_px)
-    for count in range(rounds, 0, -1):
-        rounded = _map_rings(divided, partial(_cut_corners, rounds=count))
-        if shapely.is_valid(rounded):
-            return shapely.normalize(shapely.simplify(rounded, _NEGLIGIBLE_PX, preserve_topology=True))
+    for reach_px in (_SMOOTH_PX, _SMOOTH_PX / 2, _SMOOTH_PX / 4):
+        smoothed = _map_rings(geometry, partial(_smoothed, reach_px=reach_px))
+        if shapely.is_valid(smoothed):
+            return shapely.normalize(shapely.simplify(smoothed, _NEGLIGIBLE_PX, preserve_topology=True))
     return geometry
+
+
+def _smoothed(ring: Floats, reach_px: float) -> Floats:
+    xy = middles(ring)
+    sigma = min(reach_px, len(xy) / 12)  # small rings stay
+    once = gaussian_filter1d(xy, sigma, axis=0, mode="wrap")
+    return np.asarray(once + gaussian_filter1d(xy - once, sigma, axis=0, mode="wrap"))
+
+
+def middles(ring: Floats) -> Floats:
+    """(m, 2) middles of the pixel edges along an open ring of pixel space, (n, 2).
+
+    A true edge runs through the middles of the pixel steps that stand for it, and through their corners nowhere.
+    """
+    xy = shapely.get_coordinates(shapely.segmentize(shapely.LinearRing(ring), 1.0))
+    return np.asarray((xy[1:] + xy[:-1]) / 2)
 
 
 def ground_frame(geometry: Polygonal, grid: Grid) -> tuple[Floats, Floats]:
@@ -214,13 +233,6 @@ def _map_rings(geometry: Polygonal, change: Callable[[Floats], Floats]) -> Polyg
         for rings in [[change(shapely.get_coordinates(ring)[:-1]) for ring in shapely.get_rings(part)]]
     ]
     return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
-
-
-def _cut_corners(ring: Floats, rounds: int) -> Floats:
-    for _ in range(rounds):
-        following = np.roll(ring, -1, axis=0)
-        ring = np.stack([0.75 * ring + 0.25 * following, 0.25 * ring + 0.75 * following], axis=1).reshape(-1, 2)
-    return ring
 
 
 def _drop_straight(geometry: Polygonal) -> Polygonal:

@@ -19,7 +19,7 @@ import shapely
 from numpy.typing import NDArray
 
 from samgeo.grid import Grid
-from samgeo.polygons import Floats, Polygonal, ground_frame, linear
+from samgeo.polygons import Floats, Polygonal, ground_frame, linear, middles
 
 _CORNER, _CORNER_PX = 0.01, 256.0
 """Price of a corner as a share of the outline's area, and its limit in pixels: so much must a corner gain."""
@@ -135,13 +135,9 @@ class _Lines(NamedTuple):
 
 
 def _sides(ring: Any, to_ground: Floats, tolerance: float) -> _Lines:
-    """The sides of a ring of pixel space, in metres: cut where Douglas and Peucker put a vertex, fitted to all between.
-
-    A true edge runs through the middles of the pixel steps that stand for it, and through their corners nowhere.
-    """
-    xy = shapely.get_coordinates(shapely.segmentize(ring, 1.0)) @ to_ground.T
-    middles = (xy[1:] + xy[:-1]) / 2
-    numbered = np.column_stack([middles, np.arange(len(middles))])
+    """The sides of a ring of pixel space, in metres: cut where Douglas and Peucker put a vertex, fitted in between."""
+    xy = middles(shapely.get_coordinates(ring)[:-1]) @ to_ground.T
+    numbered = np.column_stack([xy, np.arange(len(xy))])
     closed = shapely.Polygon(np.concatenate([numbered, numbered[:1]]))
     while True:
         simple = shapely.simplify(closed, tolerance, preserve_topology=True)
@@ -149,7 +145,7 @@ def _sides(ring: Any, to_ground: Floats, tolerance: float) -> _Lines:
         if len(cuts) <= _MOST_SIDES:
             break
         tolerance *= 2
-    points = _points(middles)
+    points = _points(xy)
     around = np.concatenate([points, points[: cuts[0] + 1]])
     fitted = [_fitted(around[a : b + 1]) for a, b in pairwise([*cuts, len(points) + cuts[0]])]
     way, at, length = (np.array(values) for values in zip(*fitted, strict=True))

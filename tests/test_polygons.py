@@ -238,6 +238,21 @@ def test_smooth_is_valid_and_near(array: NDArray[np.bool_]) -> None:
     assert shapely.hausdorff_distance(rounded.boundary, outline.boundary) <= 2
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.1, 0.3, 1.0])
+def test_smooth_takes_pixel_steps_away(slope: float) -> None:
+    """The edge of a half-plane, away from its ends, is nearly straight again."""
+    rows, cols = np.indices((200, 160))
+    rounded = smooth(pixel_polygons(mask_of(rows > 20 + slope * cols)))
+    edge = shapely.get_coordinates(shapely.intersection(rounded.exterior, shapely.box(30, 5, 130, 195)))
+    heights = edge[:, 1] - slope * edge[:, 0]
+    assert np.ptp(heights) < 0.5  # the steps are one pixel high
+
+
+def test_smooth_keeps_the_area() -> None:
+    disc = pixel_polygons(mask_of(burn(shapely.Point(30, 30).buffer(20), (60, 60))))
+    assert shapely.area(smooth(disc)) == pytest.approx(shapely.area(disc), rel=0.015)
+
+
 def test_smooth_leaves_large_corners() -> None:
     side = smooth(pixel_polygons(mask_of(np.ones((100, 100), bool))))
     assert shapely.area(side) > 10_000 - 4 * 2
