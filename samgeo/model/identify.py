@@ -17,7 +17,7 @@ _TINY_VIT = "image_encoder.patch_embed.seq.0.c.weight"
 _HIERA = "image_encoder.trunk.patch_embed.proj.weight"
 _HIERA_HQ = "sam_mask_decoder.hf_token.weight"
 _HIERA_21 = "no_obj_embed_spatial"
-_REPVIT = "image_encoder.trunk.body.stem_0.conv.weight"
+_REPVIT = "image_encoder.trunk.body.stem.conv1.c.weight"
 _YOLO = "model.0.conv.weight"
 _YOLO_MASKS = "model.22.proto.cv1.conv.weight"
 _NANO = "mask_scorer."
@@ -71,7 +71,7 @@ MARKS = {
     "mobile-sam": Marks(shapes={_TINY_VIT: (32, 3, 3, 3)}, lacks=(_HQ,), tensors=439),
     "efficient-sam-ti": Marks(shapes={_V1: (1, 197, 192)}, tensors=278),
     "efficient-sam-s": Marks(shapes={_V1: (1, 197, 384)}, tensors=278),
-    "edge-tam": Marks(shapes={_REPVIT: None}, tensors=982),
+    "edge-tam": Marks(shapes={_REPVIT: (24, 3, 3, 3)}, tensors=982),
     "fast-sam-s": Marks(shapes={_YOLO: (32, 3, 3, 3), _YOLO_MASKS: None}, tensors=417),
     "fast-sam-x": Marks(shapes={_YOLO: (80, 3, 3, 3), _YOLO_MASKS: None}, tensors=657),
 }

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from samgeo.errors import UnsafeInputError, WeightsError
+from samgeo.model.conversion import with_official_names
 from samgeo.model.digests import as_published
 from samgeo.model.kinds import HEAD_BYTES, what_it_is
 from samgeo.model.pickled import BROKEN, MAX_PICKLE_BYTES, TensorUnpickler, tensors_in
@@ -39,7 +40,7 @@ class WeightsFile:
     """What a weights file holds."""
 
     tensors: dict[str, Tensor]
-    """By name, as saved, without a prefix that all of them share."""
+    """By their official names."""
     metadata: dict[str, str] = field(default_factory=dict)
     """Of a safetensors file."""
 
@@ -69,7 +70,7 @@ def _from_safetensors(path: Path) -> WeightsFile:
         _check_header(path)
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return WeightsFile(tensors=_without_prefix(tensors), metadata=dict(file.metadata() or {}))
+            return WeightsFile(tensors=_as_official(tensors), metadata=dict(file.metadata() or {}))
     except (SafetensorError, *BROKEN) as error:
         raise _bad(path, f"not a whole safetensors file ({_short(error)})") from error
 
@@ -138,17 +139,17 @@ def _saved_tensors(archive: zipfile.ZipFile) -> dict[str, Tensor]:
     if archive.getinfo(pickles[0]).file_size > MAX_PICKLE_BYTES:
         raise ValueError("a pickle larger than any weights need")
     saved = TensorUnpickler(archive.read(pickles[0]), lambda key: archive.read(f"{root}data/{key}")).load()
-    tensors = _without_prefix(tensors_in(saved))
+    tensors = _as_official(tensors_in(saved))
     if not tensors:
         raise ValueError(f"no tensors by name in it, but {type(saved).__name__}")
     return tensors
 
 
-def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """DataParallel puts `module.` before all names."""
+def _as_official(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the `module.` that DataParallel puts before all names, and under official names."""
     if tensors and all(name.startswith("module.") for name in tensors):
-        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return tensors
+        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    return with_official_names(tensors)
 
 
 def _bad(path: Path, problem: str) -> WeightsError:

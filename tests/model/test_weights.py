@@ -1,6 +1,8 @@
 """load_model is one door: paths win over names, every kind of file loads alike, and wrong ones say what they are."""
 
+import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from samgeo.errors import ModelError, UnknownModelError, UnsafeInputError, Weigh
 from samgeo.model import spec as specs
 from samgeo.model import weights
 from samgeo.model.build import ARCHITECTURES, official_names
+from samgeo.model.conversion import with_official_names
 from samgeo.model.digests import digest_of
 from samgeo.model.identify import MARKS, describe, identify
 from samgeo.model.published import PUBLISHED, Digest, Published
@@ -85,6 +88,13 @@ def test_every_kind_of_file_gives_the_same_model(spec, tensors, tmp_path):
     for logits, scores in answers[1:]:
         np.testing.assert_array_equal(logits, answers[0][0])
         np.testing.assert_array_equal(scores, answers[0][1])
+
+
+def test_weights_saved_by_the_transformers_library_load_under_official_names():
+    """Names and shapes as its SamModel of this size saves them (5.24)."""
+    saved = json.loads((Path(__file__).parent / "transformers_layout.json").read_text())
+    found = with_official_names({name: tuple(shape) for name, shape in saved.items()})
+    assert found == {name: tuple(t.shape) for name, t in network_of(TINY["tiny-sam"]).items()}
 
 
 def test_half_precision_weights_load(spec, tensors, tmp_path):
