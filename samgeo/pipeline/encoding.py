@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,7 @@ from samgeo.pipeline.plan import as_address
 from samgeo.pipeline.segment import ModelAddress, Progress, Report
 from samgeo.pipeline.tilejob import encode, open_cache
 from samgeo.pixels import Window
+from samgeo.raster.coarse import read_rgb_coarse
 from samgeo.raster.reader import Raster, RasterSource
 from samgeo.settings import Settings
 from samgeo.tiling import Tiling
@@ -30,10 +31,14 @@ class EncodeJob:
     folder: Path
     """Of the cache."""
     window: Window
-    """In pixels of the working grid."""
+    """In pixels of `scale` x `scale` pixels of the working grid."""
+    scale: int
+    """1 at full resolution; more for objects that are looked at from further away."""
 
     def __str__(self) -> str:
-        return f"window of {self.window.width} x {self.window.height} px at {self.window.col}, {self.window.row}"
+        window, scale = self.window, self.scale
+        size = f"{window.width * scale} x {window.height * scale} px"
+        return f"window of {size} at column {window.col * scale}, row {window.row * scale}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +46,7 @@ class Encoded:
     """What encoding ahead did."""
 
     windows: int
-    """All windows of the raster."""
+    """All windows of the raster, near and from further away."""
     empty: int
     """Those without a valid pixel, for which there is nothing to encode."""
     folder: Path
@@ -70,26 +75,30 @@ def encode_ahead(
     with Raster(raster, **settings.look) as opened:
         source, grid = opened.source(), opened.grid
     tiling = Tiling(height=grid.height, width=grid.width, tile_px=tile_px, overlap_px=overlap_px)
-    jobs = (EncodeJob(source=source, model=address, folder=folder, window=tile.read) for tile in tiling)
+    jobs = [
+        EncodeJob(source=source, model=address, folder=folder, window=tile.read, scale=scale)
+        for scale in (1, *tiling.scales)
+        for tile in tiling.coarser(scale)
+    ]
     executor = None if workers == 1 else partial(process_pool, workers)
     empty = 0
     for done, full in enumerate(_run(jobs, executor, workers), start=1):
         empty += not full
         if progress is not None:
-            progress(Progress(phase="tiles", done=done, total=len(tiling), pixels=done * (tile_px - overlap_px) ** 2))
-    return Encoded(windows=len(tiling), empty=empty, folder=folder)
+            progress(Progress(phase="tiles", done=done, total=len(jobs), pixels=done * (tile_px - overlap_px) ** 2))
+    return Encoded(windows=len(jobs), empty=empty, folder=folder)
 
 
 def encode_window(job: EncodeJob) -> bool:
     """Put the embedding of a window into the cache; False if there is nothing to see in it."""
     with job.source.open() as raster:
-        rgb, valid = raster.read_rgb(job.window)
+        rgb, valid = read_rgb_coarse(raster, job.window, job.scale)
     if not valid.any():
         return False
     encode(job.model.load(), rgb, valid, open_cache(job.folder))
     return True
 
 
-def _run(jobs: Iterator[EncodeJob], executor: Callable[[], Executor] | None, workers: int) -> Iterator[bool]:
+def _run(jobs: Sequence[EncodeJob], executor: Callable[[], Executor] | None, workers: int) -> Iterator[bool]:
     for _, full in run_jobs(encode_window, jobs, executor=executor, in_flight=workers + 1):
         yield full

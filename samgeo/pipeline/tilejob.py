@@ -134,7 +134,7 @@ def clip(mask: Mask, valid: NDArray[np.bool_]) -> Mask:
 def look(run: Run, window: Window) -> tuple[PromptableModel, Embedding, NDArray[np.bool_]] | None:
     """The model, the embedding of a window and its valid pixels (h, w); None if there are none."""
     raster = run.raster if isinstance(run.raster, Raster) else _open(run.raster)
-    rgb, valid = raster.read_rgb(window) if run.scale == 1 else read_rgb_coarse(raster, window, run.scale)
+    rgb, valid = read_rgb_coarse(raster, window, run.scale)
     if not valid.any():
         return None
     model = run.model.load() if isinstance(run.model, ModelAddress) else run.model

@@ -19,8 +19,10 @@ def read_rgb_coarse(raster: Raster, window: Window, scale: int) -> tuple[NDArray
     """(h, w, 3) uint8 RGB and valid (h, w) of a window in pixels of `scale` x `scale` working pixels.
 
     Each is the mean of its valid working pixels, and valid if half of them are; with a raster that is read by
-    "nearest", it is the working pixel in its middle.
+    "nearest", it is the working pixel in its middle. A scale of 1 gives the working pixels.
     """
+    if scale == 1:
+        return raster.read_rgb(window)
     rgb, valid = np.zeros((*window.shape, 3), np.uint8), np.zeros(window.shape, bool)
     rows = max(1, STRIP_PX // (window.width * scale * scale))
     for start in range(0, window.height, rows):

@@ -8,8 +8,8 @@ through the overlaps, and each core takes its pixels from its own window. Nothin
 were done: every choice is by a key that ends in the tile and the mask's position in it. Only tables are kept; pixels
 are asked for when needed, tile after tile.
 
-A mask that fills its window is kept: without a coarser level to confirm it, it may be the middle of an object larger
-than a window, and such an object must come back whole.
+A mask that fills its window is kept: it may be the middle of an object larger than a window, which must come back whole.
+What chains leave open, `levels` looks at from further away.
 """
 
 from __future__ import annotations
