@@ -61,7 +61,7 @@ test: dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not sweep" $(TESTS)
 
 sweep: dev
-	@OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=sweep $(BIN)/python -m pytest -n $(WORKERS) --timeout 3600 $(TESTS)
+	@OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=sweep SAMGEO_SCENES=2000 $(BIN)/python -m pytest -n $(WORKERS) --timeout 3600 $(TESTS)
 
 lint: dev
 	@$(BIN)/ruff format --check .

@@ -1,7 +1,7 @@
 """How much better than a plain union-find stitching does on noisy masks: object F1 at an IoU of one half.
 
 The noisy oracle misses masks and lets boundaries stray, in every window in another way. docs/promises.md states the
-figures; `SAMGEO_SCENES=400 python -m pytest tests/test_noise.py --junitxml noise.xml` has them for more scenes.
+figures; `SAMGEO_NOISY_SCENES=400 python -m pytest tests/test_noise.py --junitxml noise.xml` has them for more scenes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.oracle import Bool, NoisyOracle, OracleScene
 from tests.scenes import random_scene
 from tests.test_stitch import Store, seen
 
-SCENES = int(os.environ.get("SAMGEO_SCENES", "25"))
+SCENES = int(os.environ.get("SAMGEO_NOISY_SCENES", "25"))
 """How many random scenes the figures rest on."""
 SIZE = 128
 TILING = Tiling(height=SIZE, width=SIZE, tile_px=48, overlap_px=12)
