@@ -384,7 +384,8 @@ def test_g18_strict_crs_refuses_what_else_is_warned_of(run, tmp_path):
 
 
 def test_g18_the_least_accurate_operation_that_was_used_is_the_one_that_counts():
-    from samgeo.prompts.placement import Operation, Route, place
+    from samgeo.prompts.placement import place
+    from samgeo.prompts.route import Operation, Route, Target
 
     class Half:
         """Has no answer for the east."""
@@ -400,10 +401,11 @@ def test_g18_the_least_accurate_operation_that_was_used_is_the_one_that_counts()
     fine, coarse = Operation(name="by grid", accuracy_m=0.01), Operation(name="by seven numbers", accuracy_m=3.0)
     route = Route(transformers=(Half(), Rest()), operations=(fine, coarse))
     west = Prompts(points=[at(5, 5)], crs=25833).layers[0]
-    placed = place(west, grid, route, native=grid)
+    target = Target(grid=grid, route=route, native=grid)
+    placed = place(west, target)
     assert route.worst(placed.way) == fine
     both = Prompts(points=[at(5, 5), at(150, 5)], crs=25833).layers[0]
-    placed = place(both, grid, route, native=grid)
+    placed = place(both, target)
     assert placed.way.tolist() == [0, 1]
     assert route.worst(placed.way) == coarse
 

@@ -24,10 +24,9 @@ from samgeo.prompts.placement import (
     OK,
     OUTSIDE,
     WRONG_TYPE,
-    Operation,
     Placed,
-    Route,
 )
+from samgeo.prompts.route import Operation, Route
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -13,7 +13,8 @@ from samgeo.errors import PromptError, SamgeoWarning
 from samgeo.grid import Grid
 from samgeo.prompts.layer import PromptLayer
 from samgeo.prompts.placed import Refusals
-from samgeo.prompts.placement import NO_DOMAIN, NODATA, OK, OUTSIDE, Placed, Route
+from samgeo.prompts.placement import NO_DOMAIN, NODATA, OK, OUTSIDE, Placed
+from samgeo.prompts.route import Route
 
 Valid = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
 """(rows, columns) of n pixels -> (n,) whether the raster has data there."""

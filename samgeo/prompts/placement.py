@@ -1,31 +1,27 @@
 """Placement: a layer of prompts brought to the pixels of a grid, with a verdict for every row.
 
-Everything is done for all rows at once. pyproj reprojects, by the one operation that PROJ ranks first for the area of
-the raster, so that what was done can be told. Pixel positions here are the grid's: an integer is a pixel's corner.
+Everything is done for many rows at once. Pixel positions here are the grid's: an integer is a pixel's corner.
 """
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from pyproj import CRS
-from pyproj.exceptions import ProjError
-from pyproj.transformer import AreaOfInterest, Transformer, TransformerGroup
 
-from samgeo.errors import PromptError
-from samgeo.grid import Grid, has_ground_units, to_geodetic
+from samgeo.grid import Grid
+from samgeo.prompts.edges import FEWEST, cut, pieces_for, redrawn, vertices_of
 from samgeo.prompts.layer import PromptLayer
+from samgeo.prompts.route import Target, to_pixels
 
 Floats = NDArray[np.float64]
 
-EDGE_PIECES = 32
-"""An edge of a box is a curve in most other CRSs; it is cut into so many pieces before it is reprojected."""
+GROUP = 2**18
+"""So many vertices are placed at once."""
 MIN_SIDE_PX = 1e-6
 """A box narrower than this has no area."""
 
@@ -56,129 +52,105 @@ class Placed:
     """(4,) first column, first row, last column, last row of everything; NaN where nothing is on the map."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Operation:
-    """One way from a CRS to another."""
+def place(layer: PromptLayer, target: Target, *, swapped: bool = False) -> Placed:
+    """Bring all rows to pixels and judge them. swapped: read y before x.
 
-    name: str
-    """What PROJ calls it."""
-    accuracy_m: float | None
-    """How far off the result may be, in metres; None where nobody has stated it."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Route:
-    """How coordinates of a layer become map coordinates of a grid."""
-
-    transformers: tuple[Transformer, ...] = ()
-    """The best first; the others are for places that it has no answer for. None: they are that already, or pixels."""
-    operations: tuple[Operation, ...]
-    """What each of them does; the one that says that nothing is done where there are none."""
-    better: str | None = None
-    """A better operation that lacks a grid file on this machine."""
-
-    def worst(self, ways: NDArray[np.int8]) -> Operation:
-        """The least accurate of the operations that placed some prompts; ways: their numbers, see `Placed.way`."""
-        used = [self.operations[int(number)] for number in np.unique(ways)] or [self.operations[0]]
-        return max(used, key=lambda one: np.inf if one.accuracy_m is None else one.accuracy_m)
+    Rows are placed in groups of `GROUP` vertices, so that memory is bounded by what is kept. Edges are straight in the
+    layer's CRS and curves on the raster, so they are cut into pieces, the more the more they bend.
+    """
+    placed = _nothing(len(layer))
+    curved = layer.kind != "points" and bool(target.route.transformers)
+    pieces = np.full(len(layer), FEWEST if curved else 1)
+    vertices = np.maximum(shapely.get_num_coordinates(layer.geometries), 1)
+    for rows in _groups(np.arange(len(layer)), vertices * pieces):
+        pieces[rows] = _fill(placed, layer, rows, pieces[rows], (target, swapped))
+    if curved:
+        bent = np.flatnonzero(pieces > FEWEST)
+        for rows in _groups(bent, (vertices * pieces)[bent]):
+            _fill(placed, layer, rows, pieces[rows], (target, swapped))
+    return placed
 
 
-def find_route(layer: PromptLayer, grid: Grid) -> Route:
-    """The best way from the layer's CRS to the grid's. Raises `PromptError` if there is none."""
-    source, target = layer.frame, grid.crs
-    if not isinstance(source, CRS):
-        return Route(operations=(Operation(name=f"none: {source} coordinates", accuracy_m=0.0),))
-    if target is None:
-        raise PromptError(
-            f"{layer.name}: in {source.name}, and the raster has no CRS, so they cannot be placed. "
-            "Fix: state the raster's CRS with --raster-crs EPSG:CODE, or with rio edit-info --crs in the file"
-        )
-    local = next((crs for crs in (source, target) if not has_ground_units(crs)), None)
-    # PROJ takes local CRSs for the same if they have the same axes and units, wherever they are.
-    if source.equals(target, ignore_axis_order=True) and (local is None or source.name == target.name):
-        return Route(operations=(Operation(name="none: same CRS", accuracy_m=0.0),))
-    if local is not None:
-        raise PromptError(
-            f"{layer.name}: in {source.name}, and the raster is in {target.name}: no way from one to the other, since "
-            f"{local.name} is a local CRS. Fix: prompts in the raster's own coordinates, with --prompt-crs raster"
-        )
-    try:
-        return _best_route(source.to_wkt(), target.to_wkt(), _area(grid))
-    except ProjError as error:
-        raise PromptError(f"{layer.name}: no way from {source.name} to the raster's {target.name}: {error}") from error
-
-
-@lru_cache(maxsize=32)
-def _best_route(source: str, target: str, area: AreaOfInterest | None) -> Route:
-    """source, target: WKT2. Asking PROJ takes a fifth of a second. Raises `ProjError` if there is no way."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # pyproj warns of missing grids; `better` says it
-        group = TransformerGroup(CRS.from_wkt(source), CRS.from_wkt(target), always_xy=True, area_of_interest=area)
-    if not group.transformers:
-        raise ProjError("PROJ knows none")
-    return Route(
-        transformers=tuple(group.transformers),
-        operations=tuple(
-            Operation(name=one.description, accuracy_m=float(one.accuracy) if one.accuracy >= 0 else None)
-            for one in group.transformers
-        ),
-        better=None if group.best_available else str(group.unavailable_operations[0].name),
+def _nothing(count: int) -> Placed:
+    """For `count` rows that are still to be placed."""
+    return Placed(
+        verdict=np.full(count, OK, dtype=np.int8),
+        distance_px=np.zeros(count, dtype=np.float32),
+        points=np.full((count, 2), np.nan),
+        boxes=np.full((count, 4), np.nan),
+        polygons=np.full(count, None, dtype=object),
+        way=np.zeros(count, dtype=np.int8),
+        extent=np.full(4, np.nan),
     )
 
 
-def place(layer: PromptLayer, grid: Grid, route: Route, *, native: Grid, swapped: bool = False) -> Placed:
-    """Bring all rows to pixels of `grid` and judge them.
+def _groups(rows: NDArray[np.int64], vertices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Some of `rows` at a time, in order, of at most `GROUP` vertices or one row; vertices: how many each has."""
+    ends = np.cumsum(vertices)
+    start = 0
+    while start < len(rows):
+        before = int(ends[start - 1]) if start else 0
+        end = max(start + 1, int(np.searchsorted(ends, before + GROUP, side="right")))
+        yield rows[start:end]
+        start = end
 
-    native: the grid of the raster as it is stored, which "pixel" coordinates refer to. swapped: read y before x.
-    """
-    geometries = layer.geometries.copy()
-    verdict = _usable(layer)
+
+def _fill(
+    placed: Placed,
+    layer: PromptLayer,
+    rows: NDArray[np.int64],
+    pieces: NDArray[np.int64],
+    how: tuple[Target, bool],
+) -> NDArray[np.int64]:
+    """Place some rows, with edges cut into (n,) `pieces`. Returns into how many they should be cut."""
+    (target, swapped), grid = how, how[0].grid
+    geometries = layer.geometries[rows]
+    verdict = _usable(geometries, layer.kind)
     geometries[verdict != OK] = None
-    if layer.kind != "points" and route.transformers:
-        geometries = _densified(geometries)
-    xy, row = shapely.get_coordinates(geometries, return_index=True)
-    part = shapely.get_coordinates(shapely.get_parts(geometries), return_index=True)[1]
-    pixels, ways = _to_pixels(xy[:, ::-1] if swapped else xy, part, layer, (grid, route, native))
-    way = np.zeros(len(layer), dtype=np.int8)
-    np.maximum.at(way, row, ways)
-    _judge(verdict, row, np.isfinite(pixels[:, 0]) & np.isfinite(pixels[:, 1]), NO_DOMAIN)
-    boxes, polygons = _bounds(pixels, row, len(layer)), np.full(len(layer), None, dtype=object)
-    distance, finite = _distance(boxes, grid), boxes[verdict == OK]
-    extent = np.full(4, np.nan)
-    if len(finite):
-        extent = np.concatenate([finite[:, :2].min(axis=0), finite[:, 2:].max(axis=0)])
+    corners = vertices_of(geometries)
+    vertices = cut(corners, pieces)
+    pixels, ways = to_pixels(vertices.xy[:, ::-1] if swapped else vertices.xy, vertices.part, layer, target)
+    way = np.zeros(len(rows), dtype=np.int8)
+    np.maximum.at(way, vertices.row, ways)
+    _judge(verdict, vertices.row, _finite(pixels), NO_DOMAIN)
+    bounds = _bounds(pixels, vertices.row, len(rows))
+    placed.distance_px[rows] = _distance(bounds, grid)
+    placed.way[rows] = way
+    _widen(placed.extent, bounds[verdict == OK])
     if layer.kind == "points":
-        points, inside = boxes[:, :2], _on_grid(boxes[:, :2], grid)
-        boxes = np.full((len(layer), 4), np.nan)
+        placed.points[rows] = bounds[:, :2]
+        verdict[(verdict == OK) & ~_on_grid(bounds[:, :2], grid)] = OUTSIDE
     else:
-        sides = boxes[:, 2:] - boxes[:, :2]
-        verdict[(verdict == OK) & (sides < MIN_SIDE_PX).any(axis=1)] = NO_AREA
-        boxes = np.clip(boxes, 0, [grid.width, grid.height] * 2)
-        inside = (boxes[:, 2] - boxes[:, 0] >= MIN_SIDE_PX) & (boxes[:, 3] - boxes[:, 1] >= MIN_SIDE_PX)
-        points = np.full((len(layer), 2), np.nan)
-    verdict[(verdict == OK) & ~inside] = OUTSIDE
+        boxes = np.clip(bounds, 0, [grid.width, grid.height] * 2)
+        verdict[(verdict == OK) & ((bounds[:, 2:] - bounds[:, :2]) < MIN_SIDE_PX).any(axis=1)] = NO_AREA
+        verdict[(verdict == OK) & ((boxes[:, 2:] - boxes[:, :2]) < MIN_SIDE_PX).any(axis=1)] = OUTSIDE
+        placed.boxes[rows] = boxes
     if layer.kind == "masks":
         good = np.flatnonzero(verdict == OK)
-        polygons[good] = _redrawn(geometries, pixels, row)[good]
-        points[good], boxes[good], seen = _within(polygons[good], grid)
+        polygons = redrawn(vertices, pixels, len(rows))[good]
+        placed.polygons[rows[good]] = polygons
+        placed.points[rows[good]], placed.boxes[rows[good]], seen = _within(polygons, grid)
         verdict[good[~seen]] = OUTSIDE
-    return Placed(
-        verdict=verdict, distance_px=distance, points=points, boxes=boxes, polygons=polygons, way=way, extent=extent
-    )
+    placed.verdict[rows] = verdict
+    near = (verdict == OK) | (verdict == OUTSIDE)
+    return np.where(near, pieces_for(pixels, vertices, pieces), pieces)
 
 
-def _usable(layer: PromptLayer) -> NDArray[np.int8]:
+def _usable(given: NDArray[np.object_], kind: str) -> NDArray[np.int8]:
     """Verdicts by the geometries alone."""
-    given = layer.geometries
-    verdict = np.full(len(layer), OK, dtype=np.int8)
-    kinds = shapely.get_type_id(given)
-    allowed = {"points": _POINT, "masks": _AREA}.get(layer.kind)
+    verdict = np.full(len(given), OK, dtype=np.int8)
+    allowed = {"points": _POINT, "masks": _AREA}.get(kind)
     if allowed is not None:
-        verdict[~np.isin(kinds, allowed)] = WRONG_TYPE
+        verdict[~np.isin(shapely.get_type_id(given), allowed)] = WRONG_TYPE
     verdict[shapely.is_missing(given) | shapely.is_empty(given)] = EMPTY
     xy, row = shapely.get_coordinates(given, return_index=True)
-    _judge(verdict, row, np.isfinite(xy[:, 0]) & np.isfinite(xy[:, 1]), NOT_FINITE)
+    _judge(verdict, row, _finite(xy), NOT_FINITE)
     return verdict
+
+
+def _finite(xy: Floats) -> NDArray[np.bool_]:
+    """(v,) True for positions that are numbers."""
+    return np.asarray(np.isfinite(xy).all(axis=1))
 
 
 def _judge(verdict: NDArray[np.int8], row: NDArray[np.int64], good: NDArray[np.bool_], otherwise: int) -> None:
@@ -187,73 +159,11 @@ def _judge(verdict: NDArray[np.int8], row: NDArray[np.int64], good: NDArray[np.b
     verdict[bad[verdict[bad] == OK]] = otherwise
 
 
-def _densified(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
-    bounds = shapely.bounds(geometries)
-    longest = np.maximum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1])
-    # A geometry without extent has no edges to cut; it is refused later.
-    return np.asarray(shapely.segmentize(geometries, np.where(longest > 0, longest / EDGE_PIECES, 1.0)), dtype=object)
-
-
-def _to_pixels(
-    xy: Floats, part: NDArray[np.int64], layer: PromptLayer, way: tuple[Grid, Route, Grid]
-) -> tuple[Floats, NDArray[np.int8]]:
-    """(v, 2) columns and rows of vertices, and (v,) which operation of the route each took.
-
-    part: (v,) which point or polygon of which prompt they belong to.
-    """
-    grid, route, native = way
-    ways = np.zeros(len(xy), dtype=np.int8)
-    if layer.in_pixels:
-        if native == grid:
-            return xy, ways
-        x, y = native.to_map(xy[:, 0], xy[:, 1])
-    else:
-        x, y, ways = _reprojected(xy[:, 0], xy[:, 1], route)
-    turn = _turn(grid.crs)
-    if turn is not None:
-        x = _unrolled(x, part, turn, grid)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is too far for a float is refused, not warned of
-        return np.stack(grid.to_pixel(x, y), axis=1), ways
-
-
-def _reprojected(x: Floats, y: Floats, route: Route) -> tuple[Floats, Floats, NDArray[np.int8]]:
-    """Map coordinates, inf where no operation has an answer, and the number of the operation that each took."""
-    ways = np.zeros(len(x), dtype=np.int8)
-    if not route.transformers:
-        return x, y, ways
-    new_x, new_y = np.full(len(x), np.inf), np.full(len(x), np.inf)
-    left = np.arange(len(x))
-    for number, transformer in enumerate(route.transformers):
-        new_x[left], new_y[left] = transformer.transform(x[left], y[left])
-        ways[left] = number
-        left = left[~(np.isfinite(new_x[left]) & np.isfinite(new_y[left]))]
-        if len(left) == 0:
-            break
-    return new_x, new_y, ways
-
-
-def _turn(crs: CRS | None) -> float | None:
-    """After so many units x is the same meridian again; None where it never is, or where no raster goes on so far."""
-    if crs is None or not (crs.is_geographic or crs.is_projected):
-        return None
-    if crs.is_geographic:
-        return 2 * np.pi / crs.axis_info[0].unit_conversion_factor
-    method = crs.coordinate_operation.method_name if crs.coordinate_operation else ""
-    if method != "Popular Visualisation Pseudo Mercator" or crs.ellipsoid is None:
-        return None
-    return 2 * np.pi * crs.ellipsoid.semi_major_metre / crs.axis_info[0].unit_conversion_factor
-
-
-def _unrolled(x: Floats, part: NDArray[np.int64], turn: float, grid: Grid) -> Floats:
-    """x moved by whole turns so that it comes to lie on the grid's side of the globe.
-
-    Each part moves as one: a prompt that was split at the antimeridian (RFC 7946, section 3.1.9) comes together.
-    """
-    left, _, right, _ = grid.bounds
-    lowest = np.full(int(part.max(initial=-1)) + 1, np.inf)
-    np.fmin.at(lowest, part, x)
-    with np.errstate(invalid="ignore"):
-        return x - turn * np.floor((lowest[part] - (left + right) / 2) / turn + 0.5)
+def _widen(extent: Floats, bounds: Floats) -> None:
+    """Make an extent hold (n, 4) more bounds."""
+    if len(bounds):
+        extent[:2] = np.fmin(extent[:2], bounds[:, :2].min(axis=0))
+        extent[2:] = np.fmax(extent[2:], bounds[:, 2:].max(axis=0))
 
 
 def _bounds(pixels: Floats, row: NDArray[np.int64], count: int) -> Floats:
@@ -278,15 +188,6 @@ def _on_grid(points: Floats, grid: Grid) -> NDArray[np.bool_]:
     return np.asarray(((points >= 0) & (points < [grid.width, grid.height])).all(axis=1))
 
 
-def _redrawn(geometries: NDArray[np.object_], pixels: Floats, row: NDArray[np.int64]) -> NDArray[np.object_]:
-    """The polygons with vertices in pixels, valid."""
-    finite = np.where(np.isfinite(pixels), pixels, 0.0)
-    drawn = shapely.set_coordinates(geometries.copy(), finite) if len(row) else geometries
-    broken = ~shapely.is_valid(drawn) & ~shapely.is_missing(drawn)
-    drawn[broken] = shapely.make_valid(drawn[broken], method="structure")
-    return np.asarray(drawn, dtype=object)
-
-
 def _within(polygons: NDArray[Any], grid: Grid) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """(n, 2) an inner point and (n, 4) the bounds of what each polygon has on the grid, and (n,) whether it has any."""
     whole = shapely.box(0, 0, grid.width, grid.height)
@@ -299,16 +200,3 @@ def _within(polygons: NDArray[Any], grid: Grid) -> tuple[Floats, Floats, NDArray
     inner = shapely.point_on_surface(parts)
     points = np.stack([shapely.get_x(inner), shapely.get_y(inner)], axis=1)
     return points, np.asarray(shapely.bounds(parts)), seen & _on_grid(points, grid)
-
-
-def _area(grid: Grid) -> AreaOfInterest | None:
-    """Longitudes and latitudes of the raster, which decide how good an operation is."""
-    if grid.crs is None or not has_ground_units(grid.crs):
-        return None
-    ring = grid.footprint()
-    lon, lat = to_geodetic(grid.crs, ring[:, 0], ring[:, 1])
-    if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
-        return None
-    west, east = np.clip([lon.min(), lon.max()], -180, 180)
-    south, north = np.clip([lat.min(), lat.max()], -90, 90)
-    return AreaOfInterest(float(west), float(south), float(east), float(north))

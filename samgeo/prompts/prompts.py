@@ -36,7 +36,8 @@ from samgeo.prompts.files import layer_path
 from samgeo.prompts.layer import Kind, PromptLayer, read_layer
 from samgeo.prompts.objects import gather
 from samgeo.prompts.placed import PlacedPrompts
-from samgeo.prompts.placement import OK, Placed, Route, find_route, place
+from samgeo.prompts.placement import OK, Placed, place
+from samgeo.prompts.route import Target, find_route
 from samgeo.prompts.text import split_words
 
 
@@ -155,8 +156,10 @@ class Prompts:
         if not self.layers:
             raise PromptError(f"only words ({', '.join(self.words)}); expected points, boxes or masks to place")
         routes = [find_route(layer, grid) for layer in self.layers]
+        native = native_grid or grid
         placed = [
-            _place(layer, grid, route, native_grid or grid) for layer, route in zip(self.layers, routes, strict=True)
+            _place(layer, Target(grid=grid, route=route, native=native))
+            for layer, route in zip(self.layers, routes, strict=True)
         ]
         for layer, one, route in zip(self.layers, placed, routes, strict=True):
             check_datum(layer, one, route, grid, strict=strict_crs)
@@ -176,11 +179,11 @@ class Prompts:
         )
 
 
-def _place(layer: PromptLayer, grid: Grid, route: Route, native: Grid) -> Placed:
-    placed = place(layer, grid, route, native=native)
+def _place(layer: PromptLayer, target: Target) -> Placed:
+    placed = place(layer, target)
     if hits_few(placed):
-        check_swapped(layer, placed, place(layer, grid, route, native=native, swapped=True))
-        check_extent(layer, placed, grid)
+        check_swapped(layer, placed, place(layer, target, swapped=True))
+        check_extent(layer, placed, target.grid)
     return placed
 
 
