@@ -8,7 +8,7 @@ numbers and the polygon of a mask covers its pixels and nothing else. Pixels bel
 outlines traced through corners would not be valid polygons. The canonical form has a vertex at every turn and at no
 other place, and one order of rings and vertices: equal sets of pixels give equal bytes, however they were put together.
 
-Simplifying works on each object alone. Edges that neighbours share come apart by up to the tolerance.
+Simplifying here works on each object alone: edges that neighbours share come apart by up to the tolerance.
 """
 
 from __future__ import annotations
@@ -146,16 +146,24 @@ def simplify(geometry: Polygonal, tolerance_m: float, grid: Grid) -> Polygonal:
     (Douglas and Peucker 1973, in GEOS's topology-preserving form).
     """
     to_ground, _ = ground_frame(geometry, grid)
+    simple = partial(shapely.simplify, tolerance=tolerance_m, preserve_topology=True)
+    return shapely.normalize(thinned(geometry, to_ground, simple))
+
+
+def thinned(geometry: Any, to_ground: Floats, simple: Callable[[Any], Any]) -> Any:
+    """A geometry of pixel space, or an array of them, as it is left by `simple`, which drops vertices.
+
+    `simple` sees metres, and a third coordinate that tells which vertices stay: none has to come back from the ground.
+    """
     vertices = shapely.get_coordinates(geometry)
-    # The third coordinate tells which vertices stay, so that they need not be brought back from the ground.
     numbered = shapely.transform(
         shapely.force_3d(geometry),
         lambda xyz: np.column_stack([xyz[:, :2] @ to_ground.T, np.arange(len(xyz))]),
         include_z=True,
     )
-    simple = shapely.simplify(numbered, tolerance_m, preserve_topology=True)
-    kept = shapely.get_coordinates(simple, include_z=True)[:, 2].astype(np.int64)
-    return shapely.normalize(shapely.set_coordinates(shapely.force_2d(simple), vertices[kept]))
+    found = simple(numbered)
+    kept = shapely.get_coordinates(found, include_z=True)[:, 2].astype(np.int64)
+    return shapely.set_coordinates(shapely.force_2d(found), vertices[kept])
 
 
 def smooth(geometry: Polygonal) -> Polygonal:

@@ -38,7 +38,9 @@ class Settings:
     min_area_m2: float = 0.0
     """Drop smaller features, after stitching; ground square metres."""
     simplify_m: float = 0.0
-    """Tolerance of simplification in ground metres; 0: pixel-exact outlines."""
+    """Tolerance of simplification in ground metres; 0: pixel-exact outlines. Alone, no dropped vertex lies farther from
+    the outline; with `exclusive`, features that touch are simplified together, without gaps and overlaps, and a vertex
+    goes if it spans with its neighbours a triangle below the square of this."""
     square: bool = False
     """Make corners right-angled, as buildings have them."""
     smooth: bool = False

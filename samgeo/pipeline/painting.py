@@ -64,7 +64,7 @@ def without_overlaps(
     numbers = np.arange(1, len(store) + 1, dtype=np.int32)
     for block in blocks(*shape, side):
         labels = paint(store, numbers, block)
-        for number, piece in _outlines(labels, block):
+        for number, piece in outlines(labels, block):
             pieces.add(piece)
             owners.append(number - 1)
     merged = PolygonStore(store.folder)
@@ -81,9 +81,10 @@ def without_overlaps(
     return merged
 
 
-def _outlines(labels: NDArray[np.int32], block: Window) -> Iterator[tuple[int, Any]]:
-    """Value and polygon of every connected part of a label image, in pixels of the grid."""
+def outlines(labels: NDArray[np.int32], block: Window, *, background: bool = False) -> Iterator[tuple[int, Any]]:
+    """Value and polygon of every connected part of a label image, in pixels of the grid; of value 0 too if asked."""
     transform = Affine.translation(block.col, block.row)
-    for shape, value in shapes(labels, mask=labels > 0, connectivity=4, transform=transform):
+    mask = None if background else labels > 0
+    for shape, value in shapes(labels, mask=mask, connectivity=4, transform=transform):
         rings = shape["coordinates"]
         yield int(value), shapely.Polygon(rings[0], rings[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +17,7 @@ from samgeo.grid import Grid
 from samgeo.output.columns import LABEL_RASTERS, ending_of
 from samgeo.output.labels import LabelWriter
 from samgeo.output.vector import FeatureWriter, check_size
+from samgeo.pipeline.coverage import simplified_together
 from samgeo.pipeline.painting import BLOCK_PX, blocks, paint
 from samgeo.pipeline.store import PolygonStore
 from samgeo.polygons import measure, simplify, smooth, to_map
@@ -89,13 +91,15 @@ class Segmentation:
         origin: Origin,
         metadata: Mapping[str, Any],
         report: Mapping[str, Any],
+        exclusive: bool = False,
         owns_store: bool = True,
     ) -> None:
-        """store: in id order. owns_store: it is closed with this object."""
+        """store: in id order. exclusive: none in it overlap. owns_store: it is closed with this object."""
         self._store = store
         self._owns_store = owns_store
         self._settings = settings
         self._origin = origin
+        self._exclusive = exclusive
         self.grid = grid
         self.metadata = dict(metadata)
         """What was segmented with what: raster, model, tiling, settings; fit for JSON."""
@@ -126,7 +130,7 @@ class Segmentation:
         if not 0 <= index < len(self):
             raise IndexError(f"feature {index}: expected 0 to {len(self) - 1}")
         row = self._store.table[index]
-        geometry = outline(self._store.polygon(index), self.grid, self._settings)
+        geometry = self._geometry(index)
         ground = measure(geometry, self.grid.crs)
         key, label, placed = int(row["key"]), int(row["label"]), self._origin.placed
         attributes = {
@@ -141,6 +145,17 @@ class Segmentation:
             "model": self._origin.model,
         }
         return Feature(geometry=geometry, attributes=attributes | ({} if placed is None else placed.attributes(key)))
+
+    def _geometry(self, index: int) -> Any:
+        """The polygon as the settings want it, in map coordinates."""
+        if self._exclusive and self._settings.simplify_m:
+            return to_map(self._simplified_together.polygon(index), self.grid)
+        return outline(self._store.polygon(index), self.grid, self._settings)
+
+    @cached_property
+    def _simplified_together(self) -> PolygonStore:
+        tolerance_m, max_vertices = self._settings.simplify_m, self._settings.max_vertices
+        return simplified_together(self._store, self.grid, tolerance_m, max_vertices=max_vertices)
 
     @property
     def crs(self) -> Any:
@@ -204,6 +219,8 @@ class Segmentation:
         """Free the disk space; the features are gone, a file that was written stays."""
         if self._owns_store:
             self._store.close()
+        if "_simplified_together" in vars(self):
+            self._simplified_together.close()
 
     def _write_labels(self, path: Path, *, overwrite: bool, ready: Ready | None) -> None:
         numbers = np.arange(1, len(self) + 1, dtype=np.int32)

@@ -117,6 +117,7 @@ def segment(
             origin=Origin(model=plan.model.name, placed=placed),
             metadata=describe(plan, opened, settings),
             report=done | {"features": len(store)},
+            exclusive=exclusive,
         )
         if target is not None:
             result.to_file(target, overwrite=settings.overwrite, ready=journal.announce)
