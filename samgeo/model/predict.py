@@ -7,8 +7,8 @@ it, in 16 bit, or in 32 with `precision="exact"`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import overload
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from samgeo.errors import ModelError, PromptError
 from samgeo.model.frame import Frame
+from samgeo.model.limits import plain_refusals
 from samgeo.model.mask_decoder import NUM_MASKS, Attended
 from samgeo.model.sam import Features, Sam
 from samgeo.model.sam2 import stable_or_best
@@ -167,8 +168,13 @@ class Model:
     def _computed(self) -> torch.dtype:
         return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision, torch.float32)
 
-    def _numerics(self) -> AbstractContextManager[object]:
-        """What products are computed in."""
+    @contextmanager
+    def _numerics(self) -> Iterator[None]:
+        """What products are computed in, and plain words for what the device cannot do."""
+        with plain_refusals(self.device), self._products():
+            yield
+
+    def _products(self) -> AbstractContextManager[object]:
         if self._computed != torch.float32:
             return torch.autocast(self.device.type, self._computed)
         if self.precision == "exact" and self.device.type == "cuda":  # else convolutions keep 10 bits of each number
