@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import resource
@@ -65,6 +66,7 @@ def _some(function: Callable[[Item], str], items: Sequence[Item], seconds: float
 
 def _live(function: Callable[[Item], str], items: Sequence[Item], write_end: int, seconds: float, memory: int) -> None:
     """All that a child does."""
+    faulthandler.disable()
     for number in (signal.SIGALRM, signal.SIGPROF):
         signal.signal(number, signal.SIG_DFL)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
