@@ -35,6 +35,8 @@ from samgeo.settings import Settings
 BLOCK_PX = 512
 ROAD_PX = 4
 """Width of the road, which runs between two columns of cells."""
+SEEN_PX = 16
+"""What has fewer pixels no model sees: all rectangles, seen from far away."""
 CELL_PX = 20
 """Smallest side of a cell: rectangles of 4 to 13 px that touch neither each other nor the road."""
 
@@ -56,14 +58,14 @@ class ByColour:
 
 
 def by_colour(_model: object, image: NDArray[np.uint8], _settings: object, *, valid: NDArray[np.bool_]) -> list[Mask]:
-    """One mask for each colour but black."""
+    """One mask for each colour but black, if it has enough pixels."""
     codes = np.where(valid, image @ np.array([65536, 256, 1]), 0)
-    colours, number = np.unique(codes, return_inverse=True)
+    colours, number, area = np.unique(codes, return_inverse=True, return_counts=True)
     found = ndimage.find_objects(number.reshape(codes.shape) + 1)
     return [
         Mask.from_array(codes[window] == colour).shift(window[0].start, window[1].start)
-        for colour, window in zip(colours.tolist(), found, strict=True)
-        if colour
+        for colour, window, pixels in zip(colours.tolist(), found, area.tolist(), strict=True)
+        if colour and pixels >= SEEN_PX
     ]
 
 

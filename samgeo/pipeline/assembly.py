@@ -37,7 +37,7 @@ def add_stitched(
     store: PolygonStore, stitched: Stitched, crops: Crops, settings: Settings, *, kept: NDArray[np.bool_]
 ) -> None:
     """Put the objects that are kept, (objects,) bool, into the store."""
-    for index in np.flatnonzero(kept).tolist():
+    for index in map(int, np.flatnonzero(kept)):  # as a list they would take more memory than the table
         found = stitched[index]
         add_object(
             store,

@@ -7,6 +7,7 @@ polygon covers whole pixels, so what is painted is exactly the masks.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,32 +54,26 @@ def paint(store: PolygonStore, values: NDArray[np.int32], block: Window) -> NDAr
     )
 
 
-def without_overlaps(
-    store: PolygonStore, shape: tuple[int, int], *, max_vertices: int, side: int = BLOCK_PX
-) -> PolygonStore:
-    """A new store in which no two polygons share a pixel; those of which nothing is left are gone.
+def take_overlaps_away(store: PolygonStore, shape: tuple[int, int], *, max_vertices: int, side: int = BLOCK_PX) -> None:
+    """Cut polygons of the store so that no two share a pixel; those of which nothing is left are gone.
 
     shape: (height, width) of the grid. side: of the blocks that are painted at once, in pixels.
     """
-    pieces, owners = PolygonStore(store.folder), []
+    pieces = PolygonStore(store.folder)
     numbers = np.arange(1, len(store) + 1, dtype=np.int32)
     for block in blocks(*shape, side):
-        labels = paint(store, numbers, block)
-        for number, piece in outlines(labels, block):
-            pieces.add(piece)
-            owners.append(number - 1)
-    merged = PolygonStore(store.folder)
-    owner = np.array(owners, np.int64)
-    order = np.argsort(owner, kind="stable")
-    for group in np.split(order, 1 + np.flatnonzero(np.diff(owner[order]))) if len(order) else []:
-        index = int(owner[group[0]])
-        row = store.table[index]
-        parts = [pieces.polygon(int(piece)) for piece in group]
-        polygon = assemble(parts, name=f"object at row {row['row']}, column {row['col']}", max_vertices=max_vertices)
-        kept = {name: row[name] for name in ("key", "score", "stability", "tiles", "label")}
-        merged.add(polygon, **kept)
+        for number, piece in outlines(paint(store, numbers, block), block):
+            pieces.add(piece, key=number - 1)
+    owners = pieces.table["key"]
+    order = np.argsort(owners, kind="stable").astype(np.int32)
+    starts = np.searchsorted(owners, np.arange(len(store) + 1), sorter=order).astype(np.int32)
+    for index, (start, end) in enumerate(pairwise(starts)):
+        if start < end:
+            parts = [pieces.polygon(int(piece)) for piece in order[start:end]]
+            name = f"object at row {store.table['row'][index]}, column {store.table['col'][index]}"
+            store.replace(index, assemble(parts, name=name, max_vertices=max_vertices))
     pieces.close()
-    return merged
+    store.keep(np.flatnonzero(np.diff(starts)))
 
 
 def outlines(labels: NDArray[np.int32], block: Window, *, background: bool = False) -> Iterator[tuple[int, Any]]:

@@ -15,7 +15,7 @@ _ROW = np.dtype(
     [
         ("offset", "i8"),  # where the polygon starts in the file, in bytes
         ("size", "i8"),
-        ("key", "i8"),  # position of the prompt, or -1
+        ("key", "i4"),  # position of the prompt, or -1
         ("row", "i4"),  # bounding box, in pixels
         ("col", "i4"),
         ("height", "i4"),
@@ -25,10 +25,10 @@ _ROW = np.dtype(
         ("score", "f4"),
         ("stability", "f4"),
         ("tiles", "i4"),
-        ("label", "i4"),  # position in the list of labels, or -1
+        ("label", "i2"),  # position in the list of labels, or -1
     ]
 )
-"""What is kept in memory of one feature, 68 bytes."""
+"""What is kept in memory of one feature, 62 bytes."""
 
 
 class PolygonStore:
@@ -53,12 +53,23 @@ class PolygonStore:
 
     def add(self, geometry: Any, **row: float) -> None:
         """Append a polygon of pixel space; `row` gives the fields that are not read off it."""
+        if self._count == len(self._rows):
+            self._make_room(max(1024, self._count // 8))
+        self._count += 1
+        self.replace(self._count - 1, geometry, **row)
+
+    def _make_room(self, rows: int) -> None:
+        try:
+            self._rows.resize(len(self._rows) + rows)  # in place, so that the table is never there twice
+        except ValueError:  # somebody holds a view of it
+            self._rows = np.concatenate([self._rows, np.zeros(rows, _ROW)])
+
+    def replace(self, index: int, geometry: Any, **row: float) -> None:
+        """Put another polygon in the place of one; fields that are neither given nor read off it stay."""
         data = shapely.to_wkb(geometry)
         corners = shapely.get_coordinates(geometry)
-        if self._count == len(self._rows):
-            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
         (left, top), (right, bottom) = corners.min(axis=0).astype(int), corners.max(axis=0).astype(int)
-        record = self._rows[self._count]
+        record = self._rows[index]
         record["first_col"], record["area_px"] = corners[corners[:, 1] == top, 0].min(), round(geometry.area)
         record["offset"], record["size"] = self._end, len(data)
         record["row"], record["col"], record["height"], record["width"] = top, left, bottom - top, right - left
@@ -67,7 +78,6 @@ class PolygonStore:
         self._file.seek(self._end)
         self._file.write(data)
         self._end += len(data)
-        self._count += 1
 
     def wkb(self, index: int) -> bytes:
         """The polygon as it was stored."""
