@@ -121,6 +121,13 @@ def test_a_download_that_was_cut_goes_on_and_does_not_begin_again(member):
     assert requests_of(published) <= 1 + len(CONTENT) // (60_000 - download.CHUNK_BYTES)
 
 
+def test_a_file_that_changes_on_the_server_is_begun_anew_and_not_mixed(member, tmp_path):
+    published = member("changes")
+    assert fetched(published, quiet).read_bytes() == CONTENT
+    assert requests_of(published) == 2
+    assert left(tmp_path) == ["sam_vit_x.pth"]
+
+
 def test_a_download_goes_on_in_the_next_process(member, tmp_path):
     """What an earlier process left is used: only the rest is asked for."""
     part = weights_folder(tmp_path) / ".sam_vit_x.pth.partial" / "sam_vit_x.pth"
