@@ -56,6 +56,8 @@ def wrapped(path: str, *, window: Window | None = None, bands: tuple[int, ...] |
         action = "cannot be opened as a raster" if window is None else "cannot be read, it may be truncated or damaged"
         size = f" The file has {os.path.getsize(path):,} bytes." if os.path.isfile(path) else ""
         fix = "download it, then use the file" if is_remote(path) else "copy or download it again"
+        if "not recognized" in str(error):
+            fix += ", if rio env --formats has its format"
         raise RasterError(f"{where}: {action} ({without_secrets(reason(error), path)}).{size} Fix: {fix}") from error
 
 

@@ -47,8 +47,8 @@ def check_path(source: str | os.PathLike[str]) -> str:
             f"{name[:200] or 'an empty path'}: cannot be found ({reason}); expected a raster file or URL"
         ) from error
     if not stat.S_ISREG(mode):
-        kind = "folder" if stat.S_ISDIR(mode) else "device or pipe"
-        raise RasterError(f"{name}: is a {kind}, expected a raster file")
+        kind, fix = ("folder", "name a file in it") if stat.S_ISDIR(mode) else ("device or pipe", "copy it to a file")
+        raise RasterError(f"{name}: is a {kind}, expected a raster file. Fix: {fix}")
     if name != path:
         raise RasterError(f"{name}: has a name that is not UTF-8, which GDAL cannot open. Fix: rename it")
     return os.path.abspath(path)

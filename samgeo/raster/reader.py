@@ -85,14 +85,16 @@ class RasterSource:
 
     def open(self) -> Raster:
         """The raster, with handles of its own. Raises `RasterError` if the file has changed."""
-        raster = Raster(
-            self.path,
-            bands=self.bands,
-            resolution_m=self.resolution_m,
-            crs=self.crs,
-            resampling=self.resampling,
-            stretch=self.stretch,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SamgeoWarning)  # whoever made this has been told
+            raster = Raster(
+                self.path,
+                bands=self.bands,
+                resolution_m=self.resolution_m,
+                crs=self.crs,
+                resampling=self.resampling,
+                stretch=self.stretch,
+            )
         if self.fingerprint not in (None, raster.fingerprint):
             raster.close()
             raise RasterError(f"{raster.name}: has changed since work on it began. Fix: run again with --no-resume")
@@ -240,7 +242,8 @@ class Raster:
         """Warn if no pixel is valid, which explains an empty result. Reads until it finds one that is."""
         windows = itertools.chain(sample_windows(*self.native_grid.shape), self._blocks())
         if not any(self._pixels.read(window)[1].any() for window in windows):
-            text = f"{self.name}: every pixel is nodata, so nothing can be found. Fix: check it with rio info"
+            fix = "rio edit-info --unset-nodata" if self._pixels.facts.get("nodata") else "check it with rio info"
+            text = f"{self.name}: every pixel is nodata, so nothing can be found. Fix, if that is wrong: {fix}"
             warnings.warn(text, SamgeoWarning, stacklevel=3)
 
     def source(self) -> RasterSource:
