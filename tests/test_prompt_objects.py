@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from pathlib import Path
 
 import geopandas as gpd
@@ -234,18 +233,6 @@ def test_the_digest_tells_prompts_apart() -> None:
 
     assert digest(at(5, 5)) == digest(at(5, 5))
     assert digest(at(5, 5)) != digest(at(5, 6))
-
-
-@pytest.mark.slow
-def test_hundreds_of_thousands_of_points() -> None:
-    rng = np.random.default_rng(1)
-    x, y = GRID.to_map(rng.uniform(-1, 199, 300_000), rng.uniform(0, 99, 300_000))
-    lon, lat = Transformer.from_crs(32633, 4326, always_xy=True).transform(x, y)
-    start = time.process_time()
-    placed = Prompts(points=np.stack([lon, lat], axis=1), crs=4326).to_pixels(GRID)
-    assert time.process_time() - start < 18  # 60 s for a million
-    assert len(placed) + len(placed.refusals) == 300_000
-    assert len(placed.inside(Window(row=0, col=0, height=10, width=10))) > 500
 
 
 def test_real_layers(real_data: Path) -> None:
