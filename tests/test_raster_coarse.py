@@ -38,12 +38,13 @@ def test_pixels_are_means_of_what_is_valid_in_them(seed: int, scale: int, row: i
         assert np.abs(rgb[i, j] - mean).max() <= 0.5
 
 
-def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pixels", [2 * 7, 3, 0], ids=["rows", "pieces of rows", "pixels"])
+def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch, pixels: int) -> None:
     window = Window(row=-1, col=0, height=9, width=7)
     at_once = read_rgb_coarse(raster(1, 37, 29), window, 4)
-    monkeypatch.setattr(coarse, "STRIP_PX", 7 * 16 * 2)
-    in_strips = read_rgb_coarse(raster(1, 37, 29), window, 4)
-    assert all(np.array_equal(a, b) for a, b in zip(at_once, in_strips, strict=True))
+    monkeypatch.setattr(coarse, "BLOCK_PX", 16 * pixels)
+    in_blocks = read_rgb_coarse(raster(1, 37, 29), window, 4)
+    assert all(np.array_equal(a, b) for a, b in zip(at_once, in_blocks, strict=True))
 
 
 def test_nearest_takes_the_pixel_in_the_middle() -> None:

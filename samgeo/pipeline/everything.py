@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from samgeo.pipeline.assembly import add_object, add_stitched
 from samgeo.pipeline.growth import Growths, RefineJob
 from samgeo.pipeline.journal import Journal
-from samgeo.pipeline.parts import PartReader, read_table
+from samgeo.pipeline.parts import AT_HAND_BYTES, PartReader, read_table
 from samgeo.pipeline.store import PolygonStore
 from samgeo.pipeline.tilejob import Run, TileJob
 from samgeo.pixels import Window
@@ -93,7 +93,7 @@ def add_everything(store: PolygonStore, choice: Choice, journal: Journal, settin
 def _stitched(run: Run, journal: Journal) -> Level:
     """All tiles of one distance, linked."""
     part_of = partial(_part, journal, run.scale)
-    crops = PartReader(part_of)
+    crops = PartReader(part_of, max_bytes=AT_HAND_BYTES // run.scale)
     table = MaskTable.concatenate([read_table(part_of(tile.index)) for tile in run.tiling])
     return Level(scale=run.scale, stitched=link(table, run.tiling, crops), crops=crops)
 

@@ -17,8 +17,9 @@ from samgeo.pixels import Mask, Window
 from samgeo.stitch.table import MaskTable
 
 Arrays = dict[str, NDArray[Any]]
-AT_HAND_BYTES = 256 * 2**20
-"""So much of the part files is kept in memory while objects are put together."""
+AT_HAND_BYTES = 128 * 2**20
+"""So much of the part files is kept in memory while objects are put together, and half as much seen from twice as far
+away, and so on: a row of windows is worth keeping, and from there it has half as many."""
 
 
 def pack_masks(masks: Sequence[Mask], keys: Sequence[int]) -> Arrays:

@@ -1,9 +1,11 @@
 """A window seen from further away: pixels of the working grid put together, `scale` by `scale` to one.
 
-Read in strips, so that memory depends on what is returned and not on how far away it is.
+Read in blocks, so that memory depends on what is returned and not on how far away it is.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +13,8 @@ from numpy.typing import NDArray
 from samgeo.pixels import Window
 from samgeo.raster.reader import Raster
 
-STRIP_PX = 2**22
-"""Working pixels read at once."""
+BLOCK_PX = 2**22
+"""Working pixels read at once; more only where a single coarse pixel has more."""
 
 
 def read_rgb_coarse(raster: Raster, window: Window, scale: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -24,18 +26,22 @@ def read_rgb_coarse(raster: Raster, window: Window, scale: int) -> tuple[NDArray
     if scale == 1:
         return raster.read_rgb(window)
     rgb, valid = np.zeros((*window.shape, 3), np.uint8), np.zeros(window.shape, bool)
-    rows = max(1, STRIP_PX // (window.width * scale * scale))
-    for start in range(0, window.height, rows):
-        count = min(rows, window.height - start)
-        strip = Window(
-            row=(window.row + start) * scale,
-            col=window.col * scale,
-            height=count * scale,
-            width=window.width * scale,
+    reduced = _middle if raster.resampling == "nearest" else _mean
+    for block in _blocks(window, max(1, BLOCK_PX // scale**2)):
+        native = Window(
+            row=block.row * scale, col=block.col * scale, height=block.height * scale, width=block.width * scale
         )
-        reduced = _middle if raster.resampling == "nearest" else _mean
-        rgb[start : start + count], valid[start : start + count] = reduced(*raster.read_rgb(strip), scale)
+        inside = block.shift(-window.row, -window.col).slices()
+        rgb[inside], valid[inside] = reduced(*raster.read_rgb(native), scale)
     return rgb, valid
+
+
+def _blocks(window: Window, pixels: int) -> Iterator[Window]:
+    """Parts of a window of at most so many pixels: rows together if they fit, else pieces of rows."""
+    rows, cols = max(1, pixels // window.width), min(window.width, pixels)
+    for row in range(window.row, window.row_end, rows):
+        for col in range(window.col, window.col_end, cols):
+            yield Window(row=row, col=col, height=rows, width=cols).intersection(window)
 
 
 Seen = tuple[NDArray[np.uint8], NDArray[np.bool_]]

@@ -44,16 +44,34 @@ class Level:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Distant:
-    """An object that is taken from a coarser level."""
+    """An object that is taken from a coarser level. Its pixels stay where they are: there may be many."""
 
-    scale: int
-    """Of the level."""
+    level: Level
+    """The level that shows it whole."""
     tile: int
     """Index of the tile that shows it, in the level's tiling."""
     index: int
     """Position of the mask in its tile."""
-    mask: Mask
-    """The object in pixels of the level."""
+    window: Window
+    """Its bounding box, in pixels of the level."""
+    area_px: int
+    """Number of pixels of the level."""
+
+    @property
+    def scale(self) -> int:
+        """Of the level."""
+        return self.level.scale
+
+    @property
+    def mask(self) -> Mask:
+        """The object in pixels of the level."""
+        return Mask(window=self.window, pixels=self.level.crops(self.tile, self.index))
+
+    @property
+    def edges(self) -> NDArray[np.int64]:
+        """Row, column, end row, end column of its bounding box in pixels of the grid."""
+        w = self.window
+        return np.array([w.row, w.col, w.row_end, w.col_end], dtype=np.int64) * self.scale
 
 
 def take_from_afar(
@@ -69,9 +87,9 @@ def take_from_afar(
     for level in far:
         for seen in _whole(level):
             # Fewer pixels cannot touch half of what is seen.
-            asked = kept & (is_open | (near.stitched.area >= SAME * seen.mask.area_px))
+            asked = kept & (is_open | (near.stitched.area >= SAME * seen.area_px))
             held, within = _compare(seen, near, boxes, asked)
-            held_by_taken = any(_share(seen, [other.mask], other.scale)[0] >= SAME for other in taken)
+            held_by_taken = any(_share(seen, [other.mask], other.scale)[0] >= SAME for other in _meeting(seen, taken))
             joined = is_open & (within >= WITHIN)
             if held_by_taken or (held[~joined] >= SAME).any():
                 continue
@@ -118,39 +136,47 @@ def _uncovered(shown: NDArray[np.bool_], there: NDArray[np.bool_]) -> int:
     return int((2 * np.bincount(runs[there], minlength=count + 1)[1:] < length).sum())
 
 
-def _boxes(stitched: Stitched) -> NDArray[np.int64]:
+def _boxes(stitched: Stitched) -> NDArray[np.int32]:
     """(objects, 4) row, column, end row, end column of every object."""
     if not len(stitched):
-        return np.zeros((0, 4), dtype=np.int64)
+        return np.zeros((0, 4), dtype=np.int32)
     table, first = stitched.table, stitched.starts[:-1]
     low = [np.minimum.reduceat(column[stitched.rows], first) for column in (table.top, table.left)]
     high = [np.maximum.reduceat(column[stitched.rows], first) for column in (table.bottom, table.right)]
-    return np.stack([*low, *high], axis=1).astype(np.int64)
+    return np.stack([*low, *high], axis=1)
 
 
-def _whole(level: Level) -> list[Distant]:
+def _whole(level: Level) -> Iterator[Distant]:
     """The objects of a level that one of its windows shows whole, from small to large."""
-    found = []
-    for k in np.argsort(level.stitched.area, kind="stable").tolist():
-        rows = level.stitched.rows[level.stitched.starts[k] : level.stitched.starts[k + 1]]
-        if len(rows) > 1 or level.stitched.table.cut[rows[0]]:
-            continue
-        (piece,) = level.stitched.pieces(k, level.crops)
-        about = level.stitched[k]
-        mask = Mask(window=piece.window, pixels=piece.pixels, score=about.score, stability=about.stability)
-        tile, index = about.members[0]
-        found.append(Distant(scale=level.scale, tile=tile, index=index, mask=mask))
-    return found
+    stitched, table = level.stitched, level.stitched.table
+    for k in np.argsort(stitched.area, kind="stable").tolist():
+        rows = stitched.rows[stitched.starts[k] : stitched.starts[k + 1]]
+        if len(rows) == 1 and not table.cut[rows[0]]:
+            row = int(rows[0])
+            yield Distant(
+                level=level,
+                tile=int(table.tile[row]),
+                index=int(table.index[row]),
+                window=table.box(row),
+                area_px=int(stitched.area[k]),
+            )
+
+
+def _meeting(seen: Distant, others: Iterable[Distant]) -> Iterator[Distant]:
+    """Those whose boxes share a pixel with that of an object."""
+    own = seen.edges
+    for other in others:
+        edges = other.edges
+        if (np.minimum(own[2:], edges[2:]) > np.maximum(own[:2], edges[:2])).all():
+            yield other
 
 
 def _compare(
-    seen: Distant, near: Level, boxes: NDArray[np.int64], asked: NDArray[np.bool_]
+    seen: Distant, near: Level, boxes: NDArray[np.int32], asked: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(objects,) share of the distant object that each near one touches, and share of each that lies within it."""
-    window, scale = seen.mask.window, seen.scale
-    low = np.array([window.row, window.col]) * scale
-    high = np.array([window.row_end, window.col_end]) * scale
-    sides = np.minimum(boxes[:, 2:], high) - np.maximum(boxes[:, :2], low)
+    edges = seen.edges
+    sides = np.minimum(boxes[:, 2:], edges[2:]) - np.maximum(boxes[:, :2], edges[:2])
     held, within = np.zeros(len(asked)), np.zeros(len(asked))
     for k in np.flatnonzero(asked & (sides > 0).all(axis=1)).tolist():
         held[k], inside = _share(seen, near.stitched.pieces(k, near.crops), 1)
@@ -163,7 +189,7 @@ def _share(seen: Distant, pieces: Iterable[Mask], scale: int) -> tuple[float, in
 
     pieces: in pixels of `scale` x `scale` pixels of the grid, no larger than the object's own.
     """
-    ratio, window = seen.scale // scale, seen.mask.window
+    ratio, window, pixels = seen.scale // scale, seen.window, seen.mask.pixels
     touched = np.zeros(window.shape, dtype=bool)
     inside = 0
     for piece in pieces:
@@ -172,5 +198,5 @@ def _share(seen: Distant, pieces: Iterable[Mask], scale: int) -> tuple[float, in
         near = (rows >= 0) & (rows < window.height) & (cols >= 0) & (cols < window.width)
         rows, cols = rows[near], cols[near]
         touched[rows, cols] = True
-        inside += int(np.count_nonzero(seen.mask.pixels[rows, cols]))
-    return int(np.count_nonzero(touched & seen.mask.pixels)) / seen.mask.area_px, inside
+        inside += int(np.count_nonzero(pixels[rows, cols]))
+    return int(np.count_nonzero(touched & pixels)) / seen.area_px, inside
