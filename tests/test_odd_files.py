@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -17,9 +18,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from click.testing import CliRunner
 from PIL import Image
 from rasterio.windows import Window as RasterioWindow
 
+from samgeo.cli import samgeo
 from samgeo.errors import PromptError, RasterError
 from samgeo.pixels import Window
 from samgeo.prompts.prompts import Prompts
@@ -214,6 +217,25 @@ def test_each_refusal_names_the_file_and_a_fix(collection: list[Listed]) -> None
         assert f"Error: {path}" in refusal
         assert "Fix: " in refusal
         assert "Traceback" not in refusal
+
+
+@pytest.mark.slow
+def test_the_command_answers_every_file_with_a_plan_or_one_line_of_error(
+    collection: list[Listed], tmp_path: Path
+) -> None:
+    codes = Counter()
+    for each in collection:
+        done = CliRunner().invoke(samgeo, ["segment", str(each.path), str(tmp_path / "out.gpkg"), "--dry-run"])
+        codes[done.exit_code] += 1
+        assert "Traceback" not in done.output
+        if done.exit_code:
+            (line,) = [line for line in done.stderr.splitlines() if not line.startswith("Warning:")]
+            assert line.startswith(f"Error: {each.path}")
+            assert "Fix: " in line
+        else:
+            assert each.end is not None
+    assert set(codes) == {0, 3, 7}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pixels_are_those_that_pillow_reads(readable: list[Path]) -> None:
