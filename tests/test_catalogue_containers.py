@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+from click.testing import CliRunner
 from pyproj import CRS
 
+from samgeo.cli import samgeo
 from samgeo.errors import RasterError, ResourceLimitError, SamgeoWarning, UnsafeInputError
 from samgeo.pipeline.segment import segment
 from samgeo.pixels import Window
@@ -435,3 +437,19 @@ def refusal(way: object) -> str:
 def test_z18_a_connection_string_of_gdal_is_unsafe(tmp_path: Path, text: str) -> None:
     with pytest.raises(UnsafeInputError, match=r"a connection string of GDAL.*Fix: rio convert"):
         Raster(text)
+
+
+@pytest.mark.parametrize(("way", "code"), [("WMS:https://example.org/wms", 8), ("bomb.tif", 7), ("cut.tif", 3)])
+def test_each_kind_of_refusal_has_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, code: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bomb.tif").write_bytes(tiff_header(2**31 - 1, 2**31 - 1))
+    Path("cut.tif").write_bytes(b"II*")
+    done = CliRunner().invoke(samgeo, ["segment", way, "out.gpkg"])
+    assert done.exit_code == code
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert way in line
+    assert "Fix: " in line
+    assert not Path("out.gpkg").exists()
