@@ -53,6 +53,9 @@ def pixel_polygons(mask: Mask) -> Polygonal:
     """
     if mask.window.is_empty:  # GDAL has no rasters without pixels
         return shapely.Polygon()
+    if mask.pixels.all():  # no need to follow the outline
+        box = mask.window
+        return shapely.normalize(shapely.box(box.col, box.row, box.col_end, box.row_end))
     pixels = np.ascontiguousarray(mask.pixels)
     found = shapes(pixels.view(np.uint8), mask=pixels, connectivity=4)
     parts = [shapely.Polygon(rings[0], rings[1:]) for rings in (shape["coordinates"] for shape, _ in found)]
