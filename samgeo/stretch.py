@@ -25,6 +25,9 @@ PERCENTILES = (2.0, 98.0)
 SAMPLE_PX = 2_000_000
 """About how many pixels of a raster are looked at."""
 
+LONELY = 10.0
+"""See `undeclared_fill`."""
+
 _BLOCKS = 8
 
 
@@ -115,6 +118,25 @@ def sample_windows(height: int, width: int, *, sample_px: int = SAMPLE_PX) -> li
         for row, row_end in rows
         for col, col_end in cols
     ]
+
+
+def undeclared_fill(values: NDArray[Any]) -> tuple[float, float] | None:
+    """The least or greatest of the values (n,) that looks like nodata which nobody declared, and its share of them.
+
+    So many values are exactly it that it becomes an end of the stretch, and it lies `LONELY` times further away from
+    the others than these are spread: what is left of the contrast is next to nothing.
+    """
+    values = values[np.isfinite(values)].astype(np.float64)
+    for extreme in (np.min, np.max) if values.size else ():
+        value = float(extreme(values))
+        others = values[values != value]
+        share = 1 - others.size / values.size
+        if others.size == 0 or share < PERCENTILES[0] / 100:
+            continue
+        low, high = np.percentile(others, PERCENTILES)
+        if abs(float(extreme(others)) - value) > LONELY * (high - low) > 0:
+            return value, share
+    return None
 
 
 def _spread(size: int, side: int) -> list[tuple[int, int]]:

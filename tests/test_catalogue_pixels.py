@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from click.testing import CliRunner
 from PIL import Image
 from rasterio.enums import ColorInterp
+from rasterio.rio.main import main_group
 
-from samgeo.errors import RasterError
+from samgeo.errors import RasterError, SamgeoWarning
 from samgeo.pipeline.segment import segment
 from samgeo.raster.reader import Raster
 from samgeo.settings import Settings
@@ -198,6 +201,33 @@ def test_p9_each_band_may_have_a_nodata_value_of_its_own(tmp_path: Path) -> None
 def test_p9_zeros_are_valid_where_nobody_said_otherwise(tmp_path: Path) -> None:
     for nodata in (None, 255):
         assert look(write(tmp_path / "zeros.tif", np.zeros((3, 20, 30), dtype=np.uint8), nodata=nodata))[1].all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill"), [("float32", -9999), ("float32", FLOAT_MIN), ("int16", 32767), ("uint16", 0)]
+)
+def test_p9_a_fill_value_that_nobody_declared_is_told_and_not_guessed(tmp_path: Path, dtype: str, fill: float) -> None:
+    bands = (noise(1, dtype="float64") + 5000).astype(dtype)
+    hole = np.arange(20)[:, None] < np.full(30, 2)
+    bands[:, hole] = fill
+    path = write(tmp_path / "scene.tif", bands)
+    with Raster(path) as raster:
+        with pytest.warns(SamgeoWarning, match=r"scene\.tif: 10% of the pixels are.*Fix, if it means nodata") as told:
+            rgb, valid = raster.read_rgb(raster.grid.window)
+        assert valid.all()
+        assert np.ptp(rgb[~hole]) < 10
+        raster.source().open().close()
+    command = shlex.split(str(told[0].message).partition("nodata: ")[2])
+    assert CliRunner().invoke(main_group, command[1:], catch_exceptions=False).exit_code == 0
+    rgb, valid = look(path)
+    assert np.array_equal(valid, ~hole)
+    assert np.ptp(rgb[~hole]) == 255
+
+
+@pytest.mark.parametrize("values", [[0, 255], [0, 1, 2, 3], [7], [0, 100, 200, 1000]])
+def test_p9_maps_of_classes_have_no_fill_value(tmp_path: Path, values: list[int]) -> None:
+    bands = np.array(values, dtype=np.uint16)[np.arange(600) % len(values)].reshape(1, 20, 30)
+    assert look(write(tmp_path / "classes.tif", bands))[1].all()  # and no warning
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +29,7 @@ from samgeo.pixels import Window
 from samgeo.raster.arrays import ArrayPixels
 from samgeo.raster.dataset import DatasetPixels
 from samgeo.raster.resample import Axis, read_resampled
-from samgeo.stretch import SAMPLE_PX, Stretch, sample_windows
+from samgeo.stretch import SAMPLE_PX, Stretch, sample_windows, undeclared_fill
 
 Resampling = Literal["auto", "nearest"]
 
@@ -311,7 +312,19 @@ class Raster:
         sample = self._sample(windows)
         if len(windows) > 1 and sample.shape[1] < MIN_SAMPLE_PX:
             sample = self._sample_everywhere()
+        self._warn_of_fill(sample)
         return Stretch.fit(sample, np.ones(sample.shape[1], dtype=bool))
+
+    def _warn_of_fill(self, sample: NDArray[Any]) -> None:
+        found = next(filter(None, map(undeclared_fill, sample)), None)
+        if found is not None:
+            value, share = found
+            warnings.warn(
+                f"{self.name}: {share:.0%} of the pixels are {value:.9g}, far from all others, which lose their "
+                f"contrast to it. Fix, if it means nodata: rio edit-info --nodata {value:.9g} {shlex.quote(self.name)}",
+                SamgeoWarning,
+                stacklevel=5,
+            )
 
     def _sample(self, windows: Iterable[Window]) -> NDArray[Any]:
         """(B, n) valid native pixels of some windows."""
