@@ -35,6 +35,8 @@ class Architecture:
     """Parts of official names, and what stands in their place here."""
     unread: tuple[str, ...] = ()
     """Official names that begin so are of no use here."""
+    device: str = "meta"
+    """Where it is built. "meta" needs no memory, but torch loads its compiler for it; small networks do without."""
 
 
 def build_sam(spec: ModelSpec) -> Sam:
@@ -80,7 +82,7 @@ MEMORY = (
 """What SAM 2 needs for frames after the first."""
 
 ARCHITECTURES = {
-    "nano": Architecture(build=lambda _: build_nano()),
+    "nano": Architecture(build=lambda _: build_nano(), device="cpu"),
     "sam": Architecture(build=build_sam),
     "sam2": Architecture(
         build=build_sam2,
@@ -134,5 +136,6 @@ def _replaced(name: str, renames: tuple[tuple[str, str], ...]) -> str:
 
 
 def _unfilled(spec: ModelSpec) -> Sam:
-    with torch.device("meta"):
-        return ARCHITECTURES[spec.architecture].build(spec)
+    kind = ARCHITECTURES[spec.architecture]
+    with torch.device(kind.device):
+        return kind.build(spec)
