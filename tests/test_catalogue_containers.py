@@ -139,6 +139,7 @@ LAYOUTS = {
     "plain jpeg": {"driver": "JPEG"},
     "jpeg 2000": {"driver": "JP2OpenJPEG"},
     "envi": {"driver": "ENVI"},
+    **{codec: {"compress": codec} for codec in ("packbits", "zstd", "lzma", "lerc", "webp")},
     "masked": {"compress": "deflate", "mask": np.ones((100, 120), dtype=bool)},
 }
 
@@ -180,6 +181,30 @@ def test_z6_a_file_that_was_cut_off_anywhere_is_refused_or_whole(
             assert path.name in str(error)
             assert f"{path.stat().st_size:,} bytes. Fix: copy or download it again" in str(error)
     assert refused >= 15  # what is at the very end of some files is not needed to read them
+
+
+def test_z6_a_mask_that_was_cut_off_is_an_error_and_not_no_mask(tmp_path: Path) -> None:
+    path = write(tmp_path / "scene.tif", noise(3, 100, 120))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(np.eye(100, 120) > 0)
+    mask = tmp_path / "scene.tif.msk"
+    content = mask.read_bytes()
+    with Raster(path) as raster:
+        assert everything(raster)[1].sum() == 100
+    for twentieth in range(20):
+        mask.write_bytes(content[: len(content) * twentieth // 20])
+        _, error = outcome(path)
+        assert "scene.tif" in str(error)
+        assert "Fix: " in str(error)
+
+
+def test_z6_a_vrt_names_its_source_that_was_cut_off(tmp_path: Path) -> None:
+    source = write(tmp_path / "cut.tif", noise(1, 100, 120))
+    vrt = write_vrt(tmp_path / "scene.vrt", source, [vrt_band(1)], height=100, width=120)
+    os.truncate(source, 5000)
+    _, error = outcome(vrt)
+    assert "scene.vrt, bands (1,)" in str(error)
+    assert "its source cut.tif" in str(error)
 
 
 def test_z7_a_damaged_block_is_an_error_with_its_window_and_the_others_are_read(tmp_path: Path) -> None:

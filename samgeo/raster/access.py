@@ -58,7 +58,21 @@ def wrapped(path: str, *, window: Window | None = None, bands: tuple[int, ...] |
         fix = "download it, then use the file" if is_remote(path) else "copy or download it again"
         if "not recognized" in str(error):
             fix += ", if rio env --formats has its format"
-        raise RasterError(f"{where}: {action} ({without_secrets(reason(error), path)}).{size} Fix: {fix}") from error
+        raise RasterError(
+            f"{where}: {action} ({without_secrets(_culprit(error, path), path)}).{size} Fix: {fix}"
+        ) from error
+
+
+def _culprit(error: BaseException, path: str) -> str:
+    """The reason, with the name of the source of a VRT that it is about."""
+    links: list[str] = []
+    link: BaseException | None = error
+    while link is not None:
+        links.append(str(link))
+        link = link.__cause__
+    sources = [text.partition(", band ")[0] for text in links if ", band " in text]
+    source = next((name for name in reversed(sources) if not path.endswith(name)), None)
+    return reason(error) if source is None else f"its source {source}: {reason(error)}"
 
 
 def reason(error: BaseException) -> str:

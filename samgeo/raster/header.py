@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pyproj import CRS
 from rasterio._err import CPLE_BaseError
+from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 
@@ -50,6 +51,11 @@ def check_header(dataset: DatasetReader, path: str, name: str) -> None:
         )
     _check_size(dataset, path, name)
     _check_sources(dataset, name)
+    mask = f"{path}.msk"
+    if os.path.isfile(mask) and not any(MaskFlags.per_dataset in flags for flags in dataset.mask_flag_enums):
+        raise RasterError(
+            f"{mask}: is the mask of {name} by its name, and cannot be read as such. Fix: make it again, or remove it"
+        )
 
 
 def _check_size(dataset: DatasetReader, path: str, name: str) -> None:
