@@ -25,7 +25,7 @@ from samgeo.grid import Grid
 from samgeo.model.contract import PromptableModel
 from samgeo.output.columns import LABEL_RASTERS
 from samgeo.pipeline.assembly import finish
-from samgeo.pipeline.checks import check
+from samgeo.pipeline.checks import Checked, check
 from samgeo.pipeline.everything import add_everything, choose, refine_jobs, tile_jobs
 from samgeo.pipeline.growth import GrowJob, RefineJob, run_growth, run_refinement
 from samgeo.pipeline.journal import Journal, wrote
@@ -102,23 +102,8 @@ def segment(
         work = _Work(plan=plan, journal=journal, settings=settings, run_all=run_all, tell=tell)
         done = work.everything(store) if placed is None else work.prompted(store, placed)
         opened.require_unchanged()
-        found = set(store.table["key"].tolist())
         tell(Progress(phase="assembling", done=len(store), total=len(store)))
-        exclusive = settings.exclusive or _is_label_raster(target)
-        finish(store, plan.grid, settings, exclusive=exclusive, area=checked.area)
-        if len(store) == 0:
-            opened.warn_if_blank()
-        if placed is not None:
-            done["prompts"] = account(placed, found, set(store.table["key"].tolist()), done.pop("fates"))
-        result = Segmentation(
-            store,
-            grid=plan.grid,
-            settings=settings,
-            origin=Origin(model=plan.model.name, placed=placed),
-            metadata=describe(plan, opened, settings),
-            report=done | {"features": len(store)},
-            exclusive=exclusive,
-        )
+        result = work.result(store, done, raster=opened, checked=checked, to_labels=_is_label_raster(target))
         if target is not None:
             result.to_file(target, overwrite=settings.overwrite, ready=journal.announce)
             tell(Progress(phase="writing", done=len(result), total=len(result)))
