@@ -252,7 +252,7 @@ def test_z8_a_header_that_claims_too_much_is_refused_from_the_header_alone(tmp_p
             Raster(path)
         return type(refused.value).__name__
 
-    end = in_child(look, seconds=1, memory=512 * 2**20)
+    end = in_child(look, seconds=2, memory=512 * 2**20)
     assert end.text in ("ResourceLimitError", "RasterError"), end
 
 

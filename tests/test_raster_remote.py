@@ -31,7 +31,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same patience, in less time."""
     monkeypatch.setattr(dataset, "RETRY_DELAY_S", 0.0)
     monkeypatch.setitem(access.GDAL_OPTIONS, "GDAL_HTTP_RETRY_DELAY", 0.05)
-    monkeypatch.setitem(access.GDAL_OPTIONS, "GDAL_HTTP_LOW_SPEED_TIME", 1)
     monkeypatch.setitem(access.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", 1)
 
 
@@ -82,6 +81,7 @@ def test_z15_a_server_that_falls_silent_is_an_error_soon(
     server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dataset, "REMOTE_RETRIES", 0)
+    monkeypatch.setitem(access.GDAL_OPTIONS, "GDAL_HTTP_LOW_SPEED_TIME", 1)
     with Raster(put(server, "stall", "stall.tif")) as raster, pytest.raises(RasterError, match=r"stall\.tif, bands"):
         everything(raster)
 
