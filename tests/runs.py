@@ -65,8 +65,11 @@ def run(raster: Path, output: Path, *, progress=None, **settings) -> None:
     segment(raster, model=SlowOracle(), output=output, settings=Settings(**given), progress=progress).close()
 
 
-def fork(work: Callable[[], object]) -> int:
-    """Start `work` in a forked process that ends with its exit code, 0 or that of a samgeo error; its number."""
+def fork(work: Callable[[], object], *, errors: int = 2) -> int:
+    """Start `work` in a forked process that ends with 0 or the exit code of its samgeo error; its number.
+
+    errors: where to write the error; usually shown if the test fails.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of forks of processes with threads
         child = os.fork()
@@ -78,9 +81,18 @@ def fork(work: Callable[[], object]) -> int:
         status = 0
     except Exception as error:  # noqa: BLE001 - the edge of the process
         status = getattr(error, "exit_code", 70)
-        os.write(2, f"{type(error).__name__}: {error}\n".encode())  # shown if the test fails
+        os.write(errors, f"{type(error).__name__}: {error}\n".encode())
     finally:
         os._exit(status)
+
+
+def outcome(work: Callable[[], object]) -> tuple[int, str]:
+    """Exit code and error of `work` in a forked process."""
+    reader, writer = os.pipe()
+    status = exit_code(fork(work, errors=writer))
+    os.close(writer)
+    with os.fdopen(reader) as errors:
+        return status, errors.read()
 
 
 def exit_code(child: int) -> int:

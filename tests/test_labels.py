@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ from pyproj import CRS
 from samgeo.errors import OutputError, OutputExistsError, UsageError
 from samgeo.grid import Grid
 from samgeo.output.labels import BLOCK_PX, LabelWriter
+from samgeo.output.overviews import begins_as_cog, wrong_overview_blocks
 from samgeo.pixels import Window
 
 NORTH_UP = Affine(0.1, 0, 500_000.3, 0, -0.1, 5_000_000.7)
@@ -238,3 +240,31 @@ def test_killed_at_any_instant(tmp_path):
             write(path, few, ids(few), overwrite=True)
     write(path, few, ids(few), overwrite=True)
     assert names(tmp_path) == ["out.tif"]
+
+
+def test_overviews_are_compared_too(tmp_path):
+    """Every block of every level, with any parity of sides; a level that the disk lost reads as zeros."""
+    for height, width in ((1025, 1300), (2050, 700)):
+        on = grid(height, width)
+        path = write(tmp_path / f"{height}.tif", on, ids(on))
+        assert wrong_overview_blocks(path) == 0
+        with rasterio.open(path) as dataset:
+            levels = len(dataset.overviews(1))
+        for level in range(levels):
+            damaged = tmp_path / "damaged.tif"
+            shutil.copy(path, damaged)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with rasterio.open(damaged, "r+", overview_level=level, IGNORE_COG_LAYOUT_BREAK="YES") as coarse:
+                    coarse.write(np.zeros((1, 8, 8), np.int32), window=rasterio.windows.Window(0, 0, 8, 8))
+            assert wrong_overview_blocks(damaged) > 0
+
+
+def test_a_directory_that_is_not_in_front_is_noticed(tmp_path):
+    path = write(tmp_path / "out.tif", grid(40, 30), ids(grid(40, 30)))
+    assert begins_as_cog(path)
+    with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dataset:
+        dataset.update_tags(more="x" * 3000)
+    assert not begins_as_cog(path)
+    path.write_bytes(b"")
+    assert not begins_as_cog(path)

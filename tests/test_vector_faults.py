@@ -6,8 +6,10 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ import pytest
 from samgeo.errors import OutputError, UsageError
 from samgeo.output.columns import Columns, ending_of, field_names
 from samgeo.output.tally import Tally
-from samgeo.output.vector import FeatureWriter
+from samgeo.output.vector import FeatureWriter, _FionaSink
 from tests.features import (
     ENDINGS,
     HOLED,
@@ -212,10 +214,72 @@ def test_killed_at_any_instant(tmp_path, ending):
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         found = {name: digest for name, digest in digests_of_files(tmp_path).items() if not name.startswith(".")}
-        assert found in (old, new)
+        sidecar = {f"{path.name}.json"} if ending != ".shp" else set()  # what goes with a file comes after it
+        whole = [{name: digest for name, digest in files.items() if name not in sidecar} for files in (old, new)]
+        assert found in (old, new, *whole)
     write(path, small(5), overwrite=True)
     assert digests(tmp_path) == old
 
 
 def digests_of_files(folder: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir()) if p.is_file()}
+
+
+def cut(tail: str, size: int | None):
+    """Shorten a file beside the output to so many bytes; None removes it."""
+
+    def damage(path: Path) -> None:
+        file = path.with_suffix(tail)
+        content = file.read_bytes()
+        file.unlink()
+        if size is not None:
+            file.write_bytes(content[:size])
+
+    return damage
+
+
+def overwrite(tail: str, start: int, content: bytes):
+    def damage(path: Path) -> None:
+        with path.with_suffix(tail).open("rb+") as handle:
+            handle.seek(start)
+            handle.write(content)
+
+    return damage
+
+
+def sql(statement: str):
+    def damage(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA trusted_schema = 1")
+            database.execute(statement)
+            database.commit()
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("ending", "damage", "told"),
+    [
+        (".gpkg", sql("DELETE FROM gpkg_spatial_ref_sys WHERE srs_id = 32633"), "rows for its CRS: 0 instead of 1"),
+        (".gpkg", sql("PRAGMA application_id = 0"), "application: 0 instead of"),
+        (".gpkg", sql("PRAGMA user_version = 0"), "version: False"),
+        (".shp", cut(".cpg", 0), r"\.cpg does not say UTF-8"),
+        (".shp", cut(".cpg", None), r"\.cpg does not say UTF-8"),
+        (".shp", cut(".prj", None), r"\.prj is not whole"),
+        (".shp", cut(".prj", 300), r"\.prj is not whole"),
+        (".shp", overwrite(".shp", 36, bytes(8)), r"header of the \.shp"),
+        (".shp", overwrite(".shx", 60, bytes(8)), r"header of the \.shx"),
+    ],
+)
+def test_what_a_disk_lost_beside_the_features_is_noticed(tmp_path, monkeypatch, ending, damage, told):
+    """A single write that fails while GDAL reports success: found by failing every one of them."""
+    close = _FionaSink.close
+
+    def close_and_damage(sink: _FionaSink) -> None:
+        close(sink)
+        damage(sink._path)
+
+    monkeypatch.setattr(_FionaSink, "close", close_and_damage)
+    with pytest.raises(OutputError, match=told):
+        write(tmp_path / f"out{ending}", small(20))
+    assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,9 @@ import numpy as np
 from samgeo.errors import OutputExistsError
 from samgeo.output.tally import Tally
 
+_APPLICATION, _OLDEST_VERSION = 0x47504B47, 10200
+"""GPKG in ASCII, and the first version that is stated beside it; https://www.geopackage.org/spec140/#_file_format."""
+
 
 def refuse_other_layers(path: Path) -> None:
     """Replacing a GeoPackage replaces all that is in it: refuse if that is more than one layer."""
@@ -44,8 +47,12 @@ def problems(path: Path, *, layer: str, written: Tally) -> list[str]:
             row = database.execute(sql, values).fetchone()
             return None if row is None else row if len(row) > 1 else row[0]
 
+        place = "SELECT srs_id FROM gpkg_geometry_columns WHERE table_name = ?"
         expected = {
             "quick check": (one("PRAGMA quick_check"), "ok"),
+            "application": (one("PRAGMA application_id"), _APPLICATION),
+            "version": (one("PRAGMA user_version") >= _OLDEST_VERSION, True),
+            "rows for its CRS": (one(f"SELECT count(*) FROM gpkg_spatial_ref_sys WHERE srs_id = ({place})", layer), 1),  # noqa: S608 - constant
             "rows": (one(f'SELECT count(*) FROM "{table}"'), written.features),  # noqa: S608 - quoted above
             "spatial index": (one(f'SELECT count(*) FROM "rtree_{table}_geom_rowid"'), written.features),  # noqa: S608
             "feature count": (

@@ -28,6 +28,7 @@ from samgeo.commit import Ready, staged
 from samgeo.errors import OutputError, SamgeoError, UsageError
 from samgeo.grid import Grid
 from samgeo.output.columns import LABEL_RASTERS
+from samgeo.output.overviews import begins_as_cog, wrong_overview_blocks
 from samgeo.pixels import Window
 
 BLOCK_PX = 512
@@ -199,6 +200,7 @@ class LabelWriter:
             "CRS": (found.crs is None, self.grid.crs is None),
             "tags": ({name: tags.get(name) for name in self._tags}, self._tags),
             "layout": (found.tags(ns="IMAGE_STRUCTURE").get("LAYOUT"), "COG"),
+            "first directory in front": (begins_as_cog(self._final), True),
         }
         problems = [f"{what}: {is_} instead of {wanted}" for what, (is_, wanted) in facts.items() if is_ != wanted]
         if problems:
@@ -209,7 +211,10 @@ class LabelWriter:
             index = block.row // BLOCK_PX, block.col // BLOCK_PX
             labels = found.read(1, window=_theirs(block))
             wrong += _checksum(labels) != self._checksums[index] if self._is_written[index] else bool(labels.any())
-        return [f"{wrong} of {rows * cols} blocks"] if wrong else []
+        problems = [f"{wrong} of {rows * cols} blocks"] if wrong else []
+        if coarse := wrong_overview_blocks(self._final):
+            problems.append(f"{coarse} blocks of overviews")
+        return problems
 
     def _close_quietly(self) -> None:
         with suppress(*_LIBRARY_ERRORS), _quiet():

@@ -28,8 +28,9 @@ from pyproj import CRS
 
 from samgeo.commit import Ready, date_stamp, probe_writable, staged
 from samgeo.errors import OutputError, SamgeoError, UsageError
-from samgeo.output import geopackage
+from samgeo.output import geopackage, shapefile
 from samgeo.output.columns import FORMATS, Columns, ending_of
+from samgeo.output.style import add_style
 from samgeo.output.tally import Tally, Vertices
 
 BATCH_FEATURES, BATCH_VERTICES = 2_000, 500_000
@@ -180,10 +181,14 @@ class FeatureWriter:
         self._flush()
         try:
             self._sink.close()
+            if self.columns.ending == ".gpkg":
+                add_style(self._temporary, layer=self.layer, fields={f.name: f.kind for f in self.columns.fields})
             found = Tally.of(self._sink.read_back())
             problems = self.tally.differences(found, tolerance=self._tolerance)
             if self.columns.ending == ".gpkg":
                 problems += geopackage.problems(self._temporary, layer=self.layer, written=self.tally)
+            if self.columns.ending == ".shp" and not problems:
+                problems = shapefile.problems(self._temporary, has_crs=self._crs_wkt is not None, written=self.tally)
             if problems:
                 raise OutputError(f"{self.path}: not written as given: {'; '.join(problems)}. Is the disk full?")
             if self.columns.ending not in {".gpkg", ".parquet"}:
