@@ -91,6 +91,19 @@ def test_z15_a_server_without_ranges_is_refused_with_what_to_do(server: tuple[st
         Raster(put(server, "norange", "norange.tif"))
 
 
+def test_z16_a_remote_file_that_was_replaced_is_noticed(server: tuple[str, Path]) -> None:
+    url = put(server, "whole", "moving.tif", compress="deflate")
+    with Raster(url) as raster:
+        everything(raster)
+        raster.require_unchanged()
+        source = raster.source()
+        write(server[1] / "moving.tif", PIXELS[::-1] // 2, **TILES, compress="deflate")
+        with pytest.raises(RasterError, match=r"moving\.tif: has changed while it was read"):
+            raster.require_unchanged()
+    with pytest.raises(RasterError, match=r"moving\.tif: has changed since"):
+        source.open()
+
+
 def test_z18_nothing_that_is_secret_is_in_an_error(server: tuple[str, Path]) -> None:
     address, _ = server
     for url in [

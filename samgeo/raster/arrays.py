@@ -18,6 +18,7 @@ class ArrayPixels:
 
     name = "array"
     unplaced: str | None = None
+    mark: str | None = None
 
     def __init__(self, source: Any, *, grid: Grid | None = None, bands: tuple[int, ...] | None = None) -> None:
         if hasattr(source, "dims") and hasattr(source, "transpose"):
@@ -56,7 +57,7 @@ class ArrayPixels:
         valid = valid_pixels(masks, bands.dtype) & finite(bands)
         return bands.astype(self.dtype, copy=False), valid
 
-    def fingerprint(self) -> None:
+    def current_mark(self) -> None:
         """An array has no file that could change."""
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from samgeo.errors import RasterError
 from samgeo.pixels import Window
 from samgeo.raster.access import GDAL_OPTIONS, open_dataset, wrapped
 from samgeo.raster.bands import finite, plan_bands, read_valid, used_bits
-from samgeo.raster.header import check_header, read_facts, read_grid, sources_of
+from samgeo.raster.header import check_header, layout_digest, read_facts, read_grid, sources_of
 from samgeo.raster.paths import check_path, display_name, fingerprint, is_remote
 
 REMOTE_RETRIES = 2
@@ -60,6 +60,7 @@ class DatasetPixels:
                 self.bits = used_bits(dataset, self.plan)
                 self.facts = {**read_facts(dataset, self.name), "picture": str(self.plan)}
                 self._sources = sources_of(dataset)
+                self.mark = layout_digest(dataset) if self._remote else self.current_mark()
         except BaseException:
             self.close()
             raise
@@ -79,9 +80,15 @@ class DatasetPixels:
                 time.sleep(RETRY_DELAY_S)
         return self._read(window)
 
-    def fingerprint(self) -> str | None:
-        """Changes when the file, or one that it is made of, does; None for what is no local file."""
-        return fingerprint(self.path, [*self._sources, f"{self.path}.msk"])
+    def current_mark(self) -> str | None:
+        """What `mark` was when the file was opened, as it is now; None for what is neither a file nor remote."""
+        if not self._remote:
+            return fingerprint(self.path, [*self._sources, f"{self.path}.msk"])
+        if not self.reopens:
+            return self.mark
+        self._forget()
+        with self._handle() as dataset, wrapped(self.path):
+            return layout_digest(dataset)
 
     def close(self) -> None:
         """Close every handle that was opened here; one that was given stays open."""
@@ -121,6 +128,14 @@ class DatasetPixels:
                     else:  # what it knows of the file may be wrong
                         self._opened.remove(dataset)
                         dataset.close()
+
+    def _forget(self) -> None:
+        """Close the handles that nobody uses, so that GDAL asks the server again."""
+        with self._lock:
+            while self._free:
+                dataset = self._free.pop()
+                self._opened.remove(dataset)
+                dataset.close()
 
     def _another(self) -> DatasetReader:
         dataset = open_dataset(self.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import warnings
@@ -134,6 +135,25 @@ def read_facts(dataset: DatasetReader, name: str) -> dict[str, Any]:
         "scale_and_offset": "present, not applied" if scaled else None,
         "sources": sources if len(sources) <= 20 else [*sources[:20], f"and {len(sources) - 20} more"],
     }
+
+
+def layout_digest(dataset: DatasetReader) -> str:
+    """Changes when a file does, as far as its header tells: size, place, where its blocks lie and how long they are.
+
+    Takes no more than the header, which matters behind a network. Blocks that are compressed hardly ever keep their
+    length when their pixels change; those that are not always do.
+    """
+    rows, cols = dataset.block_shapes[0]
+    across, down = -(-dataset.width // cols), -(-dataset.height // rows)
+    blocks = {(across * step // 16, down * other // 4) for step in range(16) for other in range(4)}
+    items = [
+        dataset.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=1)
+        for col, row in sorted(blocks)
+        for what in ("OFFSET", "SIZE")
+        if dataset.driver == "GTiff"
+    ]
+    told = (dataset.shape, dataset.dtypes, tuple(dataset.transform), dataset.nodatavals, dataset.tags(), items)
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def sources_of(dataset: DatasetReader) -> list[str]:

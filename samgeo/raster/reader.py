@@ -51,13 +51,15 @@ class NativePixels(Protocol):
     bits: int
     count: int
     facts: dict[str, Any]
+    mark: str | None
+    """Changes when the file does; None for what is in memory."""
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Bands (B, h, w) and valid (h, w) of a window inside the native grid."""
         ...
 
-    def fingerprint(self) -> str | None:
-        """Changes when a local file does; None for everything else."""
+    def current_mark(self) -> str | None:
+        """What `mark` was when it was opened, as it is now."""
         ...
 
     def close(self) -> None:
@@ -132,7 +134,6 @@ class Raster:
         given_crs = parse_crs(crs)
         self._given_crs = given_crs and horizontal_crs(given_crs)
         self._pixels = _open_pixels(source, grid, self._given_bands)
-        self._fingerprint = self._pixels.fingerprint()
         self._closed = False
         self.resolution_m = resolution_m
         self.resampling: Resampling = resampling
@@ -231,12 +232,15 @@ class Raster:
 
     @property
     def fingerprint(self) -> str | None:
-        """Size, time of change and a digest of samples of a local file as it was opened; None for everything else."""
-        return self._fingerprint
+        """Of a local file as it was opened: size, time of change, a digest of samples; of a remote one: its layout.
+
+        None for what is in memory.
+        """
+        return self._pixels.mark
 
     def require_unchanged(self) -> None:
         """Raise `RasterError` if the file has changed since it was opened. For the end of a run."""
-        if self._pixels.fingerprint() != self._fingerprint:
+        if self._pixels.current_mark() != self._pixels.mark:
             raise RasterError(f"{self.name}: has changed while it was read. Fix: run again with --no-resume")
 
     def warn_if_blank(self) -> None:
