@@ -1,7 +1,7 @@
 """Whole runs with the oracle: in this process, in forks that may be killed, and as commands of their own.
 
 `python -m tests.runs ARGUMENTS` is `samgeo ARGUMENTS` with the oracle in place of every model, in worker processes too.
-SAMGEO_TEST_PAUSE: seconds that each encoding takes longer.
+SAMGEO_TEST_PAUSE: seconds that each encoding takes longer. SAMGEO_TEST_BUSY: each is a library that hears no signals.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class SlowOracle(OracleModel):
 
     def encode(self, image):
         time.sleep(self.pause)
+        if "SAMGEO_TEST_BUSY" in os.environ:
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000_000)  # a minute or so, without the interpreter
         return super().encode(image)
 
 
@@ -135,10 +137,10 @@ class Assassin:
 
 
 def command(*arguments: object, pause: float = 0.0, **environment: str) -> subprocess.Popen:
-    """`samgeo ARGUMENTS` in a process of its own."""
+    """`samgeo ARGUMENTS` in a process group of its own, as a shell starts it."""
     variables = os.environ | {"SAMGEO_TEST_PAUSE": str(pause)} | environment
     line = [sys.executable, "-m", "tests.runs", *map(str, arguments)]
-    return subprocess.Popen(line, cwd=ROOT, env=variables, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(line, cwd=ROOT, env=variables, stderr=subprocess.PIPE, text=True, process_group=0)
 
 
 if __name__ in {"__main__", "__mp_main__"}:  # the latter in worker processes
