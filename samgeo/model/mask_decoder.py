@@ -112,8 +112,7 @@ class MaskDecoder(nn.Module):
     ) -> Decoded:
         """All four masks of N prompted objects. Arguments as of the parts below."""
         tokens, src, iou, _ = self.attend(image, image_pe, sparse, dense)
-        weights = torch.stack([self.hyper(tokens[:, i], i) for i in range(NUM_MASKS)], dim=1)  # (N, 4, P)
-        return Decoded(self.draw(weights, self.upscale(src, high_res), units, alike), iou, tokens)
+        return Decoded(self.draw(self.weights(tokens), self.upscale(src, high_res), units, alike), iou, tokens)
 
     def attend(self, image: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor) -> Attended:
         """What is cheap and enough to rank the masks: the transformer and the heads.
@@ -121,15 +120,15 @@ class MaskDecoder(nn.Module):
         image: (N or 1, C, h, w). image_pe: (N or 1, C, h, w). sparse: (N, T, C). dense: (N, C, h, w).
         """
         own = torch.cat([token.weight for token in self._own_tokens()])  # (S, C), S = 5, or 6 with the object's score
-        tokens = torch.cat([own.expand(len(sparse), -1, -1).to(sparse.dtype), sparse], dim=1)  # (N, S + T, C)
+        tokens = torch.cat([own.expand(sparse.shape[0], -1, -1).to(sparse.dtype), sparse], dim=1)  # (N, S + T, C)
         src = image + dense  # (N, C, h, w)
         flat = src.flatten(2).transpose(1, 2)  # (N, hw, C)
         flat_pe = image_pe.flatten(2).transpose(1, 2).to(flat.dtype)  # (N or 1, hw, C)
         tokens, flat = self.transformer(flat, flat_pe, tokens)
-        iou_token, mask_tokens = tokens[:, len(own) - NUM_MASKS - 1], tokens[:, len(own) - NUM_MASKS : len(own)]
-        iou = self.iou_prediction_head(iou_token)  # (N, 4)
+        first = 1 if self.object_score else 0
+        iou = self.iou_prediction_head(tokens[:, first])  # (N, 4)
         return Attended(
-            tokens=mask_tokens,
+            tokens=tokens[:, first + 1 : len(own)],
             src=flat.transpose(1, 2).unflatten(2, src.shape[-2:]),
             iou=iou.sigmoid() if self.iou_sigmoid else iou,
             object_score=self.pred_obj_score_head(tokens[:, 0]) if self.object_score else None,
@@ -152,14 +151,14 @@ class MaskDecoder(nn.Module):
         src = act1(norm(first(src) + stride8))  # (N, C8, 2h, 2w)
         return act2(second(src) + stride4)  # type: ignore[no-any-return]  # (N, C4, 4h, 4w)
 
-    def hyper(self, token: Tensor, index: int) -> Tensor:
-        """Weights of mask `index` from its token: (N, C) -> (N, P), for `draw`."""
-        return self.output_hypernetworks_mlps[index](token)  # type: ignore[no-any-return]
+    def weights(self, tokens: Tensor) -> Tensor:
+        """What the masks are drawn with, from the tokens in `Attended`: (N, 4, C) -> (N, 4, P), for `draw`."""
+        return torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
 
     def draw(self, weights: Tensor, upscaled: Tensor, units: Tensor | None, alike: Tensor | None) -> Tensor:
         """Logits of M masks for each of N objects, (N, M, 4h, 4w): products of the masks' weights with features.
 
-        weights: (N, M, P) from `hyper`. upscaled: (N, C4, 4h, 4w). units: (B, D, 4h, 4w) of B images with N / B
+        weights: (N, M, P) from `weights`. upscaled: (N, C4, 4h, 4w). units: (B, D, 4h, 4w) of B images with N / B
         consecutive objects in each; alike: (N, 5, 4h, 4w); both None in a decoder without likeness.
         """
         (n, m, _), c4 = weights.shape, upscaled.shape[1]

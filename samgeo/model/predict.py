@@ -271,7 +271,7 @@ class NetworkMasks:
             fine = features.high_res
             high_res = None if fine is None else (fine[0].to(src.dtype), fine[1].to(src.dtype))
             upscaled = decoder.upscale(src, high_res)  # (p, C4, 4h, 4w)
-            weights = torch.stack([decoder.hyper(tokens[rows, c], c) for c in range(NUM_MASKS)], dim=1)  # (n, 4, P)
+            weights = decoder.weights(tokens[rows])  # (n, 4, P)
             picked = weights[torch.arange(len(rows))[:, None], chosen]  # (n, M, P)
             alike = None if self._alike is None else self._alike[rows]
             logits = decoder.draw(picked, upscaled[position], features.units, alike)  # (n, M, 4h, 4w)
