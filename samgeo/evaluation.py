@@ -18,6 +18,7 @@ import shapely
 from numpy.typing import NDArray
 
 from samgeo.errors import UsageError
+from samgeo.prompts.files import map_layers
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """IoU at which a prediction counts as found: 0.50 to 0.95, as COCO has them (https://cocodataset.org/#detection-eval)."""
@@ -145,7 +146,7 @@ def _read(source: Any, role: str, layer: str | None) -> Any:
     try:
         if path.suffix.lower() == ".parquet":
             return geopandas.read_parquet(path)
-        return geopandas.read_file(path, layer=layer)
+        return geopandas.read_file(path, layer=layer or next(iter(map_layers(path)), None))
     except Exception as error:
         raise UsageError(f"{path}: cannot read the {role}: {error}. Expected a vector file that GDAL reads") from error
 

@@ -55,6 +55,7 @@ def problems(path: Path, *, layer: str, written: Tally) -> list[str]:
             "rows for its CRS": (one(f"SELECT count(*) FROM gpkg_spatial_ref_sys WHERE srs_id = ({place})", layer), 1),  # noqa: S608 - constant
             "rows": (one(f'SELECT count(*) FROM "{table}"'), written.features),  # noqa: S608 - quoted above
             "spatial index": (one(f'SELECT count(*) FROM "rtree_{table}_geom_rowid"'), written.features),  # noqa: S608
+            "styles": (one("SELECT count(*) FROM layer_styles WHERE f_table_name = ?", layer), 1),
             "feature count": (
                 one("SELECT feature_count FROM gpkg_ogr_contents WHERE table_name = ?", layer)
                 or 0,  # NULL: no features

@@ -51,13 +51,23 @@ def _read(path: str, readable: str, layer: str) -> Any:
 
     if path.lower().endswith(".parquet"):
         return geopandas.read_parquet(readable)
-    names = geopandas.list_layers(readable)["name"].tolist()
+    names = map_layers(readable)
     if len(names) > 1 and not layer:
         raise PromptError(
             f"{path}: {len(names)} layers, {', '.join(names[:10])}; expected to be told which. "
             f"Fix: {path}{_LAYER_MARK}{names[0]}"
         )
-    return geopandas.read_file(readable, layer=layer or None, fid_as_index=True)
+    return geopandas.read_file(readable, layer=layer or (names[0] if names else None), fid_as_index=True)
+
+
+def map_layers(path: str | Path) -> list[str]:
+    """Names of the layers that have geometries; a GeoPackage also has tables that have none, such as QGIS's styles."""
+    import geopandas
+
+    listed = geopandas.list_layers(path)
+    return [
+        str(name) for name, kind in zip(listed["name"], listed["geometry_type"], strict=True) if isinstance(kind, str)
+    ]
 
 
 @contextmanager

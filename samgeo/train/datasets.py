@@ -20,6 +20,7 @@ from scipy import ndimage
 
 from samgeo.errors import RasterError, UsageError
 from samgeo.pixels import Mask, Window
+from samgeo.prompts.files import map_layers
 from samgeo.stretch import Stretch
 from samgeo.train.labelled import MIN_AREA_PX, LabelledImage
 from samgeo.train.rle import decode_mask
@@ -139,7 +140,7 @@ def read_vector(
     import geopandas
     import rasterio
 
-    layer = geopandas.read_file(labels)
+    layer = geopandas.read_file(labels, layer=next(iter(map_layers(labels)), None))
     if label_column is not None and label_column not in layer.columns:
         raise UsageError(f"{labels}: no column {label_column!r}: expected one of {', '.join(map(str, layer.columns))}")
     _check_polygons(labels, layer.geometry)
