@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 
 from samgeo.commit import staging_folder
@@ -67,6 +68,7 @@ class Disk:
         output.parent.mkdir()
         self.run(output)
         new = visible(output)
+        shutil.copytree(output.parent, self.folder / "new")
         self.run_otherwise(output)
         shutil.copytree(output.parent, self.folder / "old")
         return visible(output), new
@@ -78,11 +80,12 @@ class Disk:
         """
         before, new = self.fresh(ending)
         output, count = self.output(ending), Counter()
+        meant = meaning(self.folder / "new" / output.name)
         for number, fault in enumerate(faults):
             status, error = fault(output)
             count[status] += 1
             if status == 0:
-                assert visible(output) == new, number
+                assert visible(output) == new or meaning(output) == meant, number
             else:
                 assert status == FAILED, (number, error)
                 assert str(output) in error, (number, error)
@@ -94,6 +97,19 @@ class Disk:
             shutil.rmtree(output.parent)
             shutil.copytree(self.folder / "old", output.parent)
         return count
+
+
+def meaning(path: Path) -> object:
+    """What a reader gets from a raster: a directory that was written twice may lie elsewhere. Nothing like it for features."""
+    if path.suffix != ".tif":
+        return object()
+    with rasterio.open(path) as dataset:
+        levels = len(dataset.overviews(1))
+        facts = [dict(dataset.profile), dataset.tags(), dataset.tags(ns="IMAGE_STRUCTURE")]
+    for level in range(-1, levels):
+        with rasterio.open(path, **({} if level < 0 else {"overview_level": level})) as dataset:
+            facts.append((dataset.shape, dataset.block_shapes, dataset.read(1).tobytes()))
+    return facts
 
 
 class Writers(Disk):

@@ -31,10 +31,16 @@ def begins_as_cog(path: Path) -> bool:
 
 
 def wrong_overview_blocks(path: Path) -> int:
-    """How many blocks of all overviews hold an id that is not in the level before, there or next to it."""
+    """How many blocks of all overviews hold an id that is not in the level before, there or next to it.
+
+    GDAL makes overviews until one fits into a block; blocks of levels that are not there count as well.
+    """
     with rasterio.open(path, driver="GTiff") as base:
         levels = len(base.overviews(1))
-    wrong = 0
+        sides = base.shape
+    wrong = -levels
+    while max(sides) > BLOCK_PX:
+        sides, wrong = (sides[0] // 2, sides[1] // 2), wrong + 1
     for level in range(levels):
         finer = {"overview_level": level - 1} if level else {}
         with (
