@@ -152,6 +152,27 @@ class _Work:
         fates = add_prompted(store, groups, more, self.journal, settings=self.settings, placed=placed)
         return {"windows": len(groups), "windows_that_cut": len(more), "fates": fates}
 
+    def result(
+        self, store: PolygonStore, done: dict[str, Any], *, raster: Raster, checked: Checked, to_labels: bool
+    ) -> Segmentation:
+        """What a filled store and the record of what was done come to."""
+        found, placed = set(store.table["key"].tolist()), checked.placed
+        exclusive = self.settings.exclusive or to_labels
+        finish(store, self.plan.grid, self.settings, exclusive=exclusive, area=checked.area)
+        if len(store) == 0:
+            raster.warn_if_blank()
+        if placed is not None:
+            done["prompts"] = account(placed, found, set(store.table["key"].tolist()), done.pop("fates"))
+        return Segmentation(
+            store,
+            grid=self.plan.grid,
+            settings=self.settings,
+            origin=Origin(model=self.plan.model.name, placed=placed),
+            metadata=describe(self.plan, raster, self.settings),
+            report=done | {"features": len(store)},
+            exclusive=exclusive,
+        )
+
     def _run(
         self, function: Callable[[Any], int], jobs: list[TileJob] | list[GrowJob] | list[RefineJob], phase: str
     ) -> None:
