@@ -275,10 +275,20 @@ class TestShapefile:
             check_size(tmp_path / "out.shp", features=1000, vertices=200_000_000, columns={"id": "int"})
         with pytest.raises(OutputError, match=r"the \.dbf would have"):
             check_size(tmp_path / "out.shp", features=30_000_000, vertices=4, columns={"label": "str"})
-        monkeypatch.setattr("samgeo.output.vector.SHAPEFILE_BYTES", 100_000)
+        monkeypatch.setattr("samgeo.output.shapefile.MOST_BYTES", 100_000)
         with pytest.raises(OutputError, match=r"a Shapefile ends at 2 GB"):
             write(tmp_path / "out.shp", small(2500))
         assert names(tmp_path) == []
+
+    def test_o7_the_estimate_is_the_size_of_the_files(self, tmp_path):
+        """Rings and long texts count too, so that no file passes the limit unnoticed."""
+        columns = {"id": "int", "label": "str", "other": "str", "score": "float", "tiles": "int32", "kept": "bool"}
+        with FeatureWriter(tmp_path / "out.shp", crs_wkt=UTM, columns=columns) as writer:
+            for number, geometry in enumerate([HOLED, PAIR, *small(300)]):
+                writer.write(geometry, {"id": number, "label": "ä" * (number % 120), "score": 1.5, "kept": True})
+            size = writer._size
+        assert size.shp_bytes == (tmp_path / "out.shp").stat().st_size
+        assert abs(size.dbf_bytes - (tmp_path / "out.dbf").stat().st_size) <= 2
 
     def test_layer_is_the_name(self):
         with pytest.raises(UsageError, match="--layer"):

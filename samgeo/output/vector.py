@@ -36,9 +36,6 @@ from samgeo.output.tally import Tally, Vertices
 BATCH_FEATURES, BATCH_VERTICES = 2_000, 500_000
 """So many features or vertices wait in memory before they are written."""
 
-SHAPEFILE_BYTES = 2**31 - 1
-"""Largest .shp and .dbf that readers agree on; GDAL only warns here."""
-
 GEOJSON_DECIMALS = 11
 """1e-11 degrees are a micrometre."""
 
@@ -106,7 +103,7 @@ class FeatureWriter:
         self._geometries: list[Any] = []
         self._records: list[Record] = []
         self._vertices = 0
-        self._bytes = 0
+        self._size = shapefile.Size(self.columns)
 
     def __enter__(self) -> Self:
         """Open the file beside its final name. Raises `OutputExistsError` and `OutputError`."""
@@ -170,7 +167,9 @@ class FeatureWriter:
             geometries = self._areas(given)
             if self.columns.ending == ".geojson":
                 geometries = self._to_lonlat(geometries)
-            self._check_size(geometries)
+            if self.columns.ending == ".shp":
+                self._size.add(geometries, records)
+                self._size.check(self.path)
             self.tally.add(shapely.get_coordinates(geometries), [list(record.values()) for record in records])
             self._sink.write(geometries, records)
         except _LIBRARY_ERRORS as error:
@@ -246,13 +245,6 @@ class FeatureWriter:
 
         assert self._crs_wkt is not None
         return to_lonlat(geometries, self._crs_wkt)
-
-    def _check_size(self, geometries: Geometries) -> None:
-        if self.columns.ending == ".shp":
-            rings = len(shapely.get_rings(geometries))
-            vertices = int(shapely.get_num_coordinates(geometries).sum())
-            self._bytes += 52 * len(geometries) + 4 * rings + 16 * vertices
-            _check_shapefile(self.path, self._bytes, self.tally.features + len(geometries), self.columns)
 
     def _failure(self, error: BaseException) -> BaseException:
         """The error that a user sees for one of a library; ours stay as they are."""
@@ -363,7 +355,7 @@ def check_size(path: Path, *, features: int, vertices: int, columns: Mapping[str
     """
     fields = Columns.for_format(columns, ending_of(path))
     if fields.ending == ".shp":
-        _check_shapefile(path, 56 * features + 16 * vertices, features, fields)
+        shapefile.Size(fields, features=features, vertices=vertices).check(path)
     per_vertex = 34 if fields.ending == ".geojson" else 16
     needed = per_vertex * vertices + (150 + 16 * len(fields.fields)) * features
     free = shutil.disk_usage(path.absolute().parent).free
@@ -372,16 +364,6 @@ def check_size(path: Path, *, features: int, vertices: int, columns: Mapping[str
             f"{path}: {features} features with {vertices} vertices take about {needed / 1e6:.0f} MB, and the disk has "
             f"{free / 1e6:.0f} MB free. Fix: make room, write elsewhere, or --simplify"
         )
-
-
-def _check_shapefile(path: Path, shp_bytes: int, features: int, columns: Columns) -> None:
-    widths = {"str": 80, "float": 24, "int64": 18, "int32": 9, "date": 8, "bool": 1}
-    dbf_bytes = features * (1 + sum(widths[f.stored] for f in columns.fields))
-    for ending, size in ((".shp", shp_bytes), (".dbf", dbf_bytes)):
-        if size > SHAPEFILE_BYTES:
-            raise OutputError(
-                f"{path}: the {ending} would have {size / 1e9:.1f} GB, and a Shapefile ends at 2 GB. Fix: write .gpkg"
-            )
 
 
 def _layer_name(path: Path, layer: str | None) -> str:
