@@ -138,7 +138,7 @@ class Sam(nn.Module):
         return Embedded(
             position=encoder.dense_position(size, origin_px).to(dtype),
             sparse=encoder.sparse(points, labels, origin_px=origin_px).to(dtype),
-            dense=encoder.dense(masks, None, count=len(points), size=size).to(dtype),
+            dense=encoder.dense(masks, None, count=points.shape[0], size=size).to(dtype),
         )
 
 
@@ -149,8 +149,8 @@ def with_corners(points: Tensor, labels: Tensor, boxes: Tensor | None) -> tuple[
     """
     if boxes is None:
         return (
-            torch.cat([points, points.new_zeros(len(points), 1, 2)], dim=1),
-            torch.cat([labels, labels.new_full((len(labels), 1), -1)], dim=1),
+            torch.cat([points, points.new_zeros(points.shape[0], 1, 2)], dim=1),
+            torch.cat([labels, labels.new_full((labels.shape[0], 1), -1)], dim=1),
         )
-    corners = labels.new_tensor(BOX_CORNERS).expand(len(boxes), -1)
+    corners = labels.new_tensor(BOX_CORNERS).expand(boxes.shape[0], -1)
     return torch.cat([points, boxes.reshape(-1, 2, 2)], dim=1), torch.cat([labels, corners], dim=1)
