@@ -21,119 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from benchmarks.references import REFERENCES, Arrays, Reference
 from samgeo.model.build import ARCHITECTURES
 from samgeo.model.predict import Model
 from samgeo.model.spec import MODELS, ModelSpec
-from samgeo.pixels import PixelPrompts
-from tests.model.seeded import SIZES, TINY, digest, picture, questions, sample, seeded_model, seeded_weights
-
-Arrays = dict[str, NDArray[Any]]
-
-
-class Reference:
-    """A network of the reference implementation with seeded weights."""
-
-    def __init__(self, network: torch.nn.Module) -> None:
-        self.shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-        network.load_state_dict(seeded_weights(self.shapes))
-        self.network = network.eval()
-
-    def encode(self, image: NDArray[np.uint8]) -> Arrays:
-        """Features of the image by the names of `Features`."""
-        raise NotImplementedError
-
-    def answer(self, prompts: PixelPrompts, *, multimask: bool) -> Arrays:
-        """logits (M, h, w), scores (M,), full (M, H, W) logits at the image's size; of the image encoded last."""
-        given = {
-            "point_coords": None if prompts.points is None else prompts.points[0],
-            "point_labels": None if prompts.labels is None else prompts.labels[0],
-            "box": None if prompts.boxes is None else prompts.boxes[0],
-            "mask_input": prompts.masks,
-        }
-        full, scores, logits = self.predictor.predict(**given, multimask_output=multimask, return_logits=True)
-        return {"logits": logits, "scores": scores, "full": full}
-
-    predictor: Any
-
-
-class ReferenceSam(Reference):
-    """facebookresearch/segment-anything."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        from functools import partial
-
-        from segment_anything import SamPredictor, build_sam, modeling
-
-        encoder = modeling.ImageEncoderViT(
-            img_size=spec.frame_px,
-            **spec.encoder,
-            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
-            use_rel_pos=True,
-            window_size=14,
-        )
-        side = spec.frame_px // 16
-        prompt_encoder = modeling.PromptEncoder(
-            embed_dim=256,
-            image_embedding_size=(side, side),
-            input_image_size=(spec.frame_px, spec.frame_px),
-            mask_in_chans=16,
-        )
-        transformer = modeling.TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8)
-        network = modeling.Sam(
-            encoder, prompt_encoder, modeling.MaskDecoder(transformer_dim=256, transformer=transformer)
-        )
-        if spec.name in MODELS:  # the official builder knows these better
-            network = getattr(build_sam, "__globals__", {})["sam_model_registry"][spec.name[4:].replace("-", "_")]()
-        super().__init__(network)
-        self.predictor = SamPredictor(network)
-
-    def encode(self, image: NDArray[np.uint8]) -> Arrays:
-        """Only stride 16."""
-        self.predictor.set_image(image)
-        return {"stride16": self.predictor.features.numpy()[0]}
-
-
-class ReferenceSam2(Reference):
-    """facebookresearch/sam2, by its own configuration files."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        from sam2.build_sam import build_sam2
-        from sam2.sam2_image_predictor import SAM2ImagePredictor
-
-        name = spec.name if spec.name in MODELS else "sam2.1-hiera-tiny"
-        version, _, size = name.partition("-hiera-")
-        short = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}[size]
-        file = f"configs/{version}/{version}_hiera_{short}.yaml"
-        extra = [] if spec.name in MODELS else _overrides(spec)
-        super().__init__(build_sam2(file, device="cpu", hydra_overrides_extra=extra))
-        self.predictor = SAM2ImagePredictor(self.network)
-        self.predictor._bb_feat_sizes = [(spec.frame_px // s, spec.frame_px // s) for s in (4, 8, 16)]
-
-    def encode(self, image: NDArray[np.uint8]) -> Arrays:
-        """Strides 16, 8 and 4."""
-        self.predictor.set_image(image)
-        stride4, stride8 = self.predictor._features["high_res_feats"]
-        found = {"stride16": self.predictor._features["image_embed"], "stride8": stride8, "stride4": stride4}
-        return {name: tensor.numpy()[0] for name, tensor in found.items()}
-
-
-def _overrides(spec: ModelSpec) -> list[str]:
-    """A small trunk instead of the configured one."""
-    trunk = dict(spec.encoder)
-    side = trunk.pop("window_pos_embed_bkg_spatial_size")
-    values = {**trunk, "window_pos_embed_bkg_spatial_size": [side, side]}
-    texts = [f"++model.image_encoder.trunk.{k}={str(v).replace('(', '[').replace(')', ']')}" for k, v in values.items()]
-    widths = [trunk["embed_dim"] * 2**stage for stage in (3, 2, 1, 0)]
-    return [
-        *(text.replace(",]", "]").replace(" ", "") for text in texts),
-        f"++model.image_encoder.neck.backbone_channel_list={widths}".replace(" ", ""),
-        f"++model.image_size={spec.frame_px}",
-    ]
-
-
-REFERENCES = {"sam": ReferenceSam, "sam2": ReferenceSam2}
+from tests.model.seeded import SIZES, TINY, digest, picture, questions, sample, seeded_model
 
 
 def golden(reference: Reference, spec: ModelSpec) -> Arrays:

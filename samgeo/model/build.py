@@ -10,17 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from samgeo.errors import WeightsError
 from samgeo.model.frame import LongestSideFrame, SquareFrame
 from samgeo.model.hiera import HieraEncoder
 from samgeo.model.mask_decoder import MaskDecoder
+from samgeo.model.memory_attention import MemoryAttention
 from samgeo.model.nano_network import build_nano
 from samgeo.model.prompt_encoder import PromptEncoder
 from samgeo.model.sam import Sam
 from samgeo.model.sam2 import Sam2
 from samgeo.model.spec import ModelSpec
+from samgeo.model.tiny_vit import TinyViT
 from samgeo.model.transformer import TwoWayTransformer
 from samgeo.model.vit import ImageEncoderViT
 
@@ -42,16 +44,33 @@ class Architecture:
 def build_sam(spec: ModelSpec) -> Sam:
     """SAM: ViT with a neck, prompt encoder, mask decoder without features of finer strides."""
     image_encoder = ImageEncoderViT(**spec.encoder, image_size_px=spec.frame_px, out_channels=spec.dim)
+    return _sam(spec, image_encoder)
+
+
+def build_mobile_sam(spec: ModelSpec) -> Sam:
+    """MobileSAM: SAM with a smaller image encoder."""
+    return _sam(spec, TinyViT(**spec.encoder, out_channels=spec.dim))
+
+
+def _sam(spec: ModelSpec, image_encoder: nn.Module) -> Sam:
     prompt_encoder = PromptEncoder(embed_dim=spec.dim, image_size_px=spec.frame_px)
     return Sam(image_encoder, prompt_encoder, mask_decoder(spec.dim), frame=LongestSideFrame(size_px=spec.frame_px))
 
 
 def build_sam2(spec: ModelSpec) -> Sam2:
-    """SAM 2 and 2.1 in image mode; without memory they are the same network."""
+    """SAM 2 and 2.1, which differ in what they remember."""
     prompt_encoder = PromptEncoder(embed_dim=spec.dim, image_size_px=spec.frame_px)
     decoder = mask_decoder(spec.dim, high_res_channels=spec.dim, iou_sigmoid=True, object_score=True)
     encoder = HieraEncoder(**spec.encoder, out_channels=spec.dim)
-    return Sam2(encoder, prompt_encoder, decoder, frame=SquareFrame(size_px=spec.frame_px))
+    return Sam2(
+        encoder,
+        prompt_encoder,
+        decoder,
+        frame=SquareFrame(size_px=spec.frame_px),
+        memory_attention=MemoryAttention(dim=spec.dim, memory_dim=spec.dim // 4, num_layers=4),
+        memory_dim=spec.dim // 4,
+        **spec.memory,
+    )
 
 
 def mask_decoder(
@@ -68,22 +87,13 @@ def mask_decoder(
     )
 
 
-MEMORY = (
-    "maskmem_tpos_enc",
-    "mask_downsample.",
-    "memory_attention.",
-    "memory_encoder.",
-    "no_mem_pos_enc",
-    "no_obj_embed_spatial",
-    "no_obj_ptr",
-    "obj_ptr_proj.",
-    "obj_ptr_tpos_proj.",
-)
-"""What SAM 2 needs for frames after the first."""
+CLASSIFIER = ("image_encoder.norm_head.", "image_encoder.head.")
+"""What TinyViT was first trained with."""
 
 ARCHITECTURES = {
     "nano": Architecture(build=lambda _: build_nano(), device="cpu"),
     "sam": Architecture(build=build_sam),
+    "mobile-sam": Architecture(build=build_mobile_sam, unread=CLASSIFIER),
     "sam2": Architecture(
         build=build_sam2,
         renames=(
@@ -92,7 +102,6 @@ ARCHITECTURES = {
             (".mlp.layers.0.", ".mlp.lin1."),
             (".mlp.layers.1.", ".mlp.lin2."),
         ),
-        unread=MEMORY,
     ),
 }
 """Kinds of networks by `ModelSpec.architecture`."""

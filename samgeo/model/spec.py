@@ -27,6 +27,8 @@ class ModelSpec:
     """Which network it is: a key of `build.ARCHITECTURES`."""
     encoder: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the image encoder that tell this member from others of its architecture, by their official names."""
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of `Sam2` that tell what this member remembers from what others of its architecture do."""
     dim: int = 256
     """Channels of the image embedding, and width of the mask decoder's tokens."""
     frame_px: int = 1024
@@ -40,6 +42,14 @@ class ModelSpec:
 def _sam(name: str, **encoder: Any) -> ModelSpec:
     return ModelSpec(name=name, architecture="sam", encoder=encoder, tile_px=1024, everything=EverythingSettings())
 
+
+TINY_VIT: dict[str, Any] = {
+    "embed_dims": (64, 128, 160, 320),
+    "depths": (2, 2, 6, 2),
+    "num_heads": (2, 4, 5, 10),
+    "window_sizes": (7, 7, 14, 7),
+}
+"""Image encoder of MobileSAM and Light HQ-SAM."""
 
 HIERA: dict[str, dict[str, Any]] = {
     "tiny": {
@@ -80,6 +90,7 @@ def _sam2(version: str, size: str) -> ModelSpec:
         name=f"{version}-hiera-{size}",
         architecture="sam2",
         encoder=HIERA[size],
+        memory={"newer": version == "sam2.1"},
         tile_px=1024,
         everything=EverythingSettings(pred_iou_thresh=0.8),
     )
@@ -105,6 +116,13 @@ MODELS = {
         _sam("sam-vit-l", embed_dim=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23)),
         _sam("sam-vit-h", embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31)),
         *(_sam2(version, size) for version in ("sam2", "sam2.1") for size in HIERA),
+        ModelSpec(
+            name="mobile-sam",
+            architecture="mobile-sam",
+            encoder=TINY_VIT,
+            tile_px=1024,
+            everything=EverythingSettings(),
+        ),
     )
 }
 """Models that can run here, by name."""

@@ -22,6 +22,13 @@ from samgeo.model.predict import Model
 from samgeo.model.spec import ModelSpec
 from samgeo.pixels import PixelPrompts
 
+TINY_TINY_VIT = {
+    "embed_dims": (16, 32, 48, 320),  # the reference keeps the resolution where the width is 320
+    "depths": (1, 1, 2, 1),
+    "num_heads": (2, 2, 3, 10),
+    "window_sizes": (7, 7, 14, 7),
+}
+"""TinyViT with thin stages."""
 TINY = {
     spec.name: spec
     for spec in (
@@ -46,6 +53,14 @@ TINY = {
             frame_px=256,
             tile_px=256,
             everything=EverythingSettings(pred_iou_thresh=0.8),
+        ),
+        ModelSpec(
+            name="tiny-mobile-sam",
+            architecture="mobile-sam",
+            encoder=TINY_TINY_VIT,
+            frame_px=256,
+            tile_px=256,
+            everything=EverythingSettings(),
         ),
     )
 }

@@ -19,8 +19,14 @@ from samgeo.model.weights import load_model
 from tests.model.seeded import TINY, picture, seeded_model
 from tests.rasters import write
 
-FIRST = {"sam": "image_encoder.pos_embed", "sam2": "image_encoder.trunk.patch_embed.proj.weight"}
+FIRST = {
+    "sam": "image_encoder.pos_embed",
+    "sam2": "image_encoder.trunk.patch_embed.proj.weight",
+    "mobile-sam": "image_encoder.patch_embed.seq.0.c.weight",
+}
 """A tensor whose shape tells a small member from the published ones."""
+UNREAD = {"sam2": {"no_obj_ptr": (1, 256)}, "mobile-sam": {"image_encoder.head.bias": (1000,)}}
+"""Tensors of the official files that no network here has."""
 
 
 @pytest.fixture(params=TINY)
@@ -29,9 +35,8 @@ def weights(request, tmp_path: Path, monkeypatch) -> Path:
     spec = TINY[request.param]
     tensors = official_names(spec.architecture, seeded_model(spec).sam.state_dict())
     path = tmp_path / f"{spec.name}.pth"
-    torch.save(
-        tensors if spec.architecture == "sam" else {"model": tensors | {"no_obj_ptr": torch.zeros(1, 256)}}, path
-    )
+    more = {name: torch.zeros(shape) for name, shape in UNREAD.get(spec.architecture, {}).items()}
+    torch.save({"model": tensors | more} if spec.architecture == "sam2" else tensors | more, path)
     first = FIRST[spec.architecture]
     marks = Marks(shapes={first: tuple(tensors[first].shape)}, tensors=len(tensors))
     row = Published(name=spec.name, file=path.name, parameters=1, input_px=256, good_for="tests")

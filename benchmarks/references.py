@@ -1,0 +1,166 @@
+"""The reference implementations with seeded weights, each asked by its own predictor.
+
+They run outside of this repository; nothing of them is a dependency or is copied here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from samgeo.model.spec import MODELS, ModelSpec
+from samgeo.pixels import PixelPrompts
+from tests.model.seeded import seeded_weights
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Reference:
+    """A network of the reference implementation with seeded weights."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        network.load_state_dict(seeded_weights(self.shapes))
+        self.network = network.eval()
+
+    def encode(self, image: NDArray[np.uint8]) -> Arrays:
+        """Features of the image by the names of `Features`."""
+        raise NotImplementedError
+
+    def answer(self, prompts: PixelPrompts, *, multimask: bool) -> Arrays:
+        """logits (M, h, w), scores (M,), full (M, H, W) logits at the image's size; of the image encoded last."""
+        given = {
+            "point_coords": None if prompts.points is None else prompts.points[0],
+            "point_labels": None if prompts.labels is None else prompts.labels[0],
+            "box": None if prompts.boxes is None else prompts.boxes[0],
+            "mask_input": prompts.masks,
+        }
+        full, scores, logits = self.predictor.predict(**given, multimask_output=multimask, return_logits=True)
+        return {"logits": logits, "scores": scores, "full": full}
+
+    predictor: Any
+
+
+class ReferenceSam(Reference):
+    """facebookresearch/segment-anything."""
+
+    package = "segment_anything"
+
+    def __init__(self, spec: ModelSpec) -> None:
+        package = importlib.import_module(self.package)
+        self.modeling = package.modeling
+        if spec.name in MODELS:
+            name = "vit_" + ("t" if spec.name == "mobile-sam" else spec.name.rpartition("-")[2])
+            network = package.sam_model_registry[name]()
+        else:
+            network = self.small(spec)
+        super().__init__(network)
+        self.predictor = package.SamPredictor(network)
+
+    def small(self, spec: ModelSpec) -> torch.nn.Module:
+        """The parts of the reference, put together with other numbers."""
+        side = spec.frame_px // 16
+        prompt_encoder = self.modeling.PromptEncoder(
+            embed_dim=256,
+            image_embedding_size=(side, side),
+            input_image_size=(spec.frame_px, spec.frame_px),
+            mask_in_chans=16,
+        )
+        transformer = self.modeling.TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8)
+        decoder = self.decoder(spec, transformer_dim=256, transformer=transformer)
+        network: torch.nn.Module = self.modeling.Sam(self.encoder(spec), prompt_encoder, decoder)
+        return network
+
+    def encoder(self, spec: ModelSpec) -> torch.nn.Module:
+        """A small image encoder."""
+        encoder: torch.nn.Module = self.modeling.ImageEncoderViT(
+            img_size=spec.frame_px,
+            **spec.encoder,
+            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=14,
+        )
+        return encoder
+
+    def decoder(self, spec: ModelSpec, **sizes: Any) -> torch.nn.Module:  # noqa: ARG002
+        """The mask decoder."""
+        decoder: torch.nn.Module = self.modeling.MaskDecoder(**sizes)
+        return decoder
+
+    def encode(self, image: NDArray[np.uint8]) -> Arrays:
+        """Only stride 16."""
+        self.predictor.set_image(image)
+        return {"stride16": self.predictor.features.numpy()[0]}
+
+
+class ReferenceMobileSam(ReferenceSam):
+    """ChaoningZhang/MobileSAM."""
+
+    package = "mobile_sam"
+
+    def encoder(self, spec: ModelSpec) -> torch.nn.Module:
+        """TinyViT."""
+        return tiny_vit(self.modeling, spec)
+
+
+def tiny_vit(modeling: Any, spec: ModelSpec) -> torch.nn.Module:
+    """The reference's TinyViT, whose own `forward` knows images of 1024 px only."""
+    encoder: torch.nn.Module = modeling.TinyViT(img_size=spec.frame_px, **spec.encoder, drop_path_rate=0.0)
+    side = spec.frame_px // 16
+
+    def forward(image: torch.Tensor) -> torch.Tensor:
+        x = encoder.get_submodule("patch_embed")(image)
+        for layer in encoder.get_submodule("layers").children():
+            x = layer(x)
+        out: torch.Tensor = encoder.get_submodule("neck")(x.transpose(1, 2).unflatten(2, (side, side)))
+        return out
+
+    encoder.forward = forward
+    return encoder
+
+
+class ReferenceSam2(Reference):
+    """facebookresearch/sam2, by its own configuration files."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        from sam2.build_sam import build_sam2
+        from sam2.sam2_image_predictor import SAM2ImagePredictor
+
+        name = spec.name if spec.name in MODELS else "sam2.1-hiera-tiny"
+        version, _, size = name.partition("-hiera-")
+        short = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}[size]
+        file = f"configs/{version}/{version}_hiera_{short}.yaml"
+        extra = [] if spec.name in MODELS else _overrides(spec)
+        super().__init__(build_sam2(file, device="cpu", hydra_overrides_extra=extra))
+        self.predictor = SAM2ImagePredictor(self.network)
+        self.predictor._bb_feat_sizes = [(spec.frame_px // s, spec.frame_px // s) for s in (4, 8, 16)]
+
+    def encode(self, image: NDArray[np.uint8]) -> Arrays:
+        """Strides 16, 8 and 4."""
+        self.predictor.set_image(image)
+        stride4, stride8 = self.predictor._features["high_res_feats"]
+        found = {"stride16": self.predictor._features["image_embed"], "stride8": stride8, "stride4": stride4}
+        return {name: tensor.numpy()[0] for name, tensor in found.items()}
+
+
+def _overrides(spec: ModelSpec) -> list[str]:
+    """A small trunk instead of the configured one."""
+    trunk = dict(spec.encoder)
+    side = trunk.pop("window_pos_embed_bkg_spatial_size")
+    values = {**trunk, "window_pos_embed_bkg_spatial_size": [side, side]}
+    texts = [f"++model.image_encoder.trunk.{k}={str(v).replace('(', '[').replace(')', ']')}" for k, v in values.items()]
+    widths = [trunk["embed_dim"] * 2**stage for stage in (3, 2, 1, 0)]
+    return [
+        *(text.replace(",]", "]").replace(" ", "") for text in texts),
+        f"++model.image_encoder.neck.backbone_channel_list={widths}".replace(" ", ""),
+        f"++model.image_size={spec.frame_px}",
+    ]
+
+
+REFERENCES = {"sam": ReferenceSam, "sam2": ReferenceSam2, "mobile-sam": ReferenceMobileSam}
+"""By `ModelSpec.architecture`."""
