@@ -36,8 +36,11 @@ def add_object(store: PolygonStore, pieces: Iterable[Mask], *, name: str, max_ve
 def add_stitched(
     store: PolygonStore, stitched: Stitched, crops: Crops, settings: Settings, *, kept: NDArray[np.bool_]
 ) -> None:
-    """Put the objects that are kept, (objects,) bool, into the store."""
-    for index in map(int, np.flatnonzero(kept)):  # as a list they would take more memory than the table
+    """Put the objects that are kept, (objects,) bool, into the store, tile by tile: each part file is read once."""
+    store.make_room(int(np.count_nonzero(kept)))
+    first_tile = stitched.table.tile[stitched.rows[stitched.starts[:-1]]]
+    order = np.argsort(first_tile, kind="stable")
+    for index in map(int, order[kept[order]]):  # as a list they would take more memory than the table
         found = stitched[index]
         add_object(
             store,

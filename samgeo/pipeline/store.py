@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 _ROW = np.dtype(
     [
         ("offset", "i8"),  # where the polygon starts in the file, in bytes
-        ("size", "i8"),
+        ("size", "u4"),
         ("key", "i4"),  # position of the prompt, or -1
         ("row", "i4"),  # bounding box, in pixels
         ("col", "i4"),
@@ -28,7 +28,7 @@ _ROW = np.dtype(
         ("label", "i2"),  # position in the list of labels, or -1
     ]
 )
-"""What is kept in memory of one feature, 62 bytes."""
+"""What is kept in memory of one feature, 58 bytes."""
 
 
 class PolygonStore:
@@ -39,7 +39,7 @@ class PolygonStore:
         self.folder = folder
         self._file = tempfile.TemporaryFile(dir=folder, prefix=".samgeo-")  # noqa: SIM115  closed by close()
         weakref.finalize(self, self._file.close)  # results are values: nobody has to close them
-        self._rows: NDArray[Any] = np.zeros(1024, _ROW)
+        self._rows: NDArray[Any] = np.zeros(0, _ROW)
         self._count = 0
         self._end = 0
 
@@ -51,18 +51,19 @@ class PolygonStore:
         """(n,) records of `_ROW`; a view."""
         return self._rows[: self._count]
 
+    def make_room(self, features: int) -> None:
+        """Have room for exactly so many more; the table grows by itself, too, and then by more than is asked."""
+        try:
+            self._rows.resize(self._count + features)  # in place, so that the table is never there twice
+        except ValueError:  # somebody holds a view of it
+            self._rows = np.concatenate([self.table, np.zeros(features, _ROW)])
+
     def add(self, geometry: Any, **row: float) -> None:
         """Append a polygon of pixel space; `row` gives the fields that are not read off it."""
         if self._count == len(self._rows):
-            self._make_room(max(1024, self._count // 8))
+            self.make_room(max(1024, self._count // 8))
         self._count += 1
         self.replace(self._count - 1, geometry, **row)
-
-    def _make_room(self, rows: int) -> None:
-        try:
-            self._rows.resize(len(self._rows) + rows)  # in place, so that the table is never there twice
-        except ValueError:  # somebody holds a view of it
-            self._rows = np.concatenate([self._rows, np.zeros(rows, _ROW)])
 
     def replace(self, index: int, geometry: Any, **row: float) -> None:
         """Put another polygon in the place of one; fields that are neither given nor read off it stay."""
