@@ -7,7 +7,7 @@ it, in 16 bit, or in 32 with `precision="exact"`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import overload
@@ -75,14 +75,20 @@ class Model:
         """
         if not isinstance(image, np.ndarray):
             return [self.encode(one) for one in image]
+        features = self.look(image, self.sam.encode)
+        stored = Features(**{k: v.to(self._stored) for k, v in features._asdict().items() if v is not None})
+        return ImageEmbedding(features=stored, shape=(image.shape[0], image.shape[1]))
+
+    def look(self, image: NDArray[np.uint8], encode: Callable[[Tensor], Features]) -> Features:
+        """One (H, W, 3) uint8 RGB image through one of the network's ways to encode, as computed.
+
+        Raises ModelError for an array of another shape or type.
+        """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ModelError(f"image of shape {image.shape}, {image.dtype}: expected (height, width, 3) uint8 RGB")
-        height, width = image.shape[:2]
         tensor = self.sam.frame.prepare(image).to(self.device)  # (1, 3, H', W')
-        with torch.inference_mode(), self._numerics():
-            features = self.sam.encode(tensor)
-        stored = Features(**{k: v.to(self._stored) for k, v in features._asdict().items() if v is not None})
-        return ImageEmbedding(features=stored, shape=(height, width))
+        with torch.inference_mode(), self.numerics():
+            return encode(tensor)
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]], shape: tuple[int, int]) -> ImageEmbedding:
         """The embedding whose `arrays()` these are; `shape` is the (H, W) of its image."""
@@ -99,7 +105,7 @@ class Model:
         features = stored._replace(stride16=stored.stride16.to(self._computed), units=units)
         points, labels, boxes, earlier = self._tensors(prompts, embedding)
         clicks, kinds = self.sam.list_prompts(points, labels, boxes)
-        with torch.inference_mode(), self._numerics():
+        with torch.inference_mode(), self.numerics():
             position, sparse, dense, alike = self.sam.embed_prompts(features, clicks, kinds, earlier)
             attended = self.sam.mask_decoder.attend(features.stride16, position, sparse, dense)
         masks = NetworkMasks(
@@ -115,7 +121,7 @@ class Model:
         if self.sam.mask_scorer is not None:
             asked.scores = self._judge(self.sam.mask_scorer, asked, clicks, kinds)
         elif self.sam.stable_or_best and not multimask:
-            return masks[stable_or_best(masks.logits, masks.scores)]
+            return masks[stable_or_best(masks.unrefined, masks.scores)]
         return asked
 
     def _judge(self, scorer: MaskScorer, masks: NetworkMasks, points: Tensor, labels: Tensor) -> NDArray[np.float32]:
@@ -169,7 +175,7 @@ class Model:
         return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision, torch.float32)
 
     @contextmanager
-    def _numerics(self) -> Iterator[None]:
+    def numerics(self) -> Iterator[None]:
         """What products are computed in, and plain words for what the device cannot do."""
         with plain_refusals(self.device), self._products():
             yield
@@ -255,23 +261,31 @@ class NetworkMasks:
     def _raw(self) -> NDArray[np.float32]:
         """(N, M, h, w) logits as drawn."""
         if self._drawn is None:
-            drawn = np.empty((*self.scores.shape, *self._embedding.features.logits_size), np.float32)
-            for start in range(0, len(self._rows), DRAW_AT_ONCE):
-                part = slice(start, start + DRAW_AT_ONCE)
-                drawn[part] = self._draw(self._rows[part], self._chosen[part])
-            self._drawn = drawn
+            self._drawn = self._all(refined=True)
         return self._drawn
 
-    def _draw(self, rows: Tensor, chosen: Tensor) -> NDArray[np.float32]:
+    @property
+    def unrefined(self) -> NDArray[np.float32]:
+        """(N, M, h, w) logits without what a decoder adds that `refines`."""
+        return self._all(refined=False) if self._model.sam.mask_decoder.refines else self._raw
+
+    def _all(self, *, refined: bool) -> NDArray[np.float32]:
+        drawn = np.empty((*self.scores.shape, *self._embedding.features.logits_size), np.float32)
+        for start in range(0, len(self._rows), DRAW_AT_ONCE):
+            part = slice(start, start + DRAW_AT_ONCE)
+            drawn[part] = self._draw(self._rows[part], self._chosen[part], refined=refined)
+        return drawn
+
+    def _draw(self, rows: Tensor, chosen: Tensor, *, refined: bool) -> NDArray[np.float32]:
         """(n,) and (n, M) indices -> (n, M, h, w) logits. Each prompt is upscaled once, however many of its masks."""
         decoder, features = self._model.sam.mask_decoder, self._embedding.features
         prompts, position = rows.unique(return_inverse=True)
-        with torch.inference_mode(), self._model._numerics():
+        with torch.inference_mode(), self._model.numerics():
             tokens, src = self._attended.tokens, self._attended.src[prompts]
             fine = features.high_res
-            high_res = None if fine is None else (fine[0].to(src.dtype), fine[1].to(src.dtype))
+            high_res = None if fine is None else tuple(finer.to(src.dtype) for finer in fine)
             upscaled = decoder.upscale(src, high_res)  # (p, C4, 4h, 4w)
-            weights = decoder.weights(tokens[rows])  # (n, 4, P)
+            weights = decoder.weights(tokens[rows], refined=refined)  # (n, 4, P)
             picked = weights[torch.arange(len(rows))[:, None], chosen]  # (n, M, P)
             alike = None if self._alike is None else self._alike[rows]
             logits = decoder.draw(picked, upscaled[position], features.units, alike)  # (n, M, 4h, 4w)

@@ -15,18 +15,26 @@ from samgeo.model.layers import MLPBlock
 class Attention(nn.Module):
     """Multi-head attention whose inner width may be smaller than its input."""
 
-    def __init__(self, embedding_dim: int, num_heads: int, *, downsample_rate: int = 1) -> None:
+    def __init__(self, embedding_dim: int, num_heads: int, *, downsample_rate: int = 1, kv_dim: int = 0) -> None:
+        """kv_dim: width of keys and values, if it is another than that of queries."""
         super().__init__()
         inner = embedding_dim // downsample_rate
         self.num_heads = num_heads
         self.q_proj = nn.Linear(embedding_dim, inner)
-        self.k_proj = nn.Linear(embedding_dim, inner)
-        self.v_proj = nn.Linear(embedding_dim, inner)
+        self.k_proj = nn.Linear(kv_dim or embedding_dim, inner)
+        self.v_proj = nn.Linear(kv_dim or embedding_dim, inner)
         self.out_proj = nn.Linear(inner, embedding_dim)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q (N, Tq, C), k and v (N, Tk, C) -> (N, Tq, C)."""
-        q, k, v = (self._heads(x) for x in (self.q_proj(q), self.k_proj(k), self.v_proj(v)))  # (N, heads, T, D)
+        return self.attend(*self.project(q, k, v))
+
+    def project(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q (N, Tq, C), k and v (N, Tk, Ck) -> as heads, (N, heads, T, D)."""
+        return self._heads(self.q_proj(q)), self._heads(self.k_proj(k)), self._heads(self.v_proj(v))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Heads (N, heads, T, D) -> (N, Tq, C)."""
         out = F.scaled_dot_product_attention(q, k, v)  # (N, heads, Tq, D)
         out = out.transpose(1, 2).flatten(2)  # (N, Tq, inner)
         projected: Tensor = self.out_proj(out)  # (N, Tq, C)

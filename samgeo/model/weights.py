@@ -106,9 +106,10 @@ def _whose(file: WeightsFile, path: Path, asked: ModelSpec | None) -> ModelSpec:
 
 
 def _is_same_network(found: str, asked: ModelSpec) -> bool:
-    """SAM 2 and 2.1 of one size are the same network for images."""
+    """Whether a published member is built as the one that was asked for."""
     spec = MODELS.get(found)
-    return spec is not None and (spec.architecture, spec.encoder) == (asked.architecture, asked.encoder)
+    built = (asked.architecture, asked.encoder, asked.memory)
+    return spec is not None and (spec.architecture, spec.encoder, spec.memory) == built
 
 
 def _check_numbers(tensors: dict[str, Tensor], path: Path) -> None:

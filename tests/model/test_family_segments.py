@@ -25,7 +25,7 @@ FIRST = {
     "mobile-sam": "image_encoder.patch_embed.seq.0.c.weight",
 }
 """A tensor whose shape tells a small member from the published ones."""
-UNREAD = {"sam2": {"no_obj_ptr": (1, 256)}, "mobile-sam": {"image_encoder.head.bias": (1000,)}}
+UNREAD = {"mobile-sam": {"image_encoder.head.bias": (1000,)}}
 """Tensors of the official files that no network here has."""
 
 
