@@ -21,8 +21,8 @@ NUM_MASKS = 4
 LIKENESS_GAIN = 4.0
 """Cosines are small beside the other features; the gain spares the weights to grow."""
 
-HighRes = tuple[Tensor, Tensor]
-"""Features of strides 8 and 4."""
+HighRes = tuple[Tensor, ...]
+"""Features of finer strides, the finest last."""
 
 
 class Decoded(NamedTuple):
@@ -40,7 +40,7 @@ class Attended(NamedTuple):
     """What the transformer made of N objects' prompts: enough to rank their masks and to draw them."""
 
     tokens: Tensor
-    """(N, 4, C), the mask tokens; the first is for unambiguous prompts."""
+    """(N, 4, C), the mask tokens; the first is for unambiguous prompts. HQ-SAM has one more behind them."""
     src: Tensor
     """(N, C, h, w), the image embedding as the prompts changed it."""
     iou: Tensor
@@ -51,6 +51,9 @@ class Attended(NamedTuple):
 
 class MaskDecoder(nn.Module):
     """Image embedding and prompt tokens to mask logits at stride 4 and IoU predictions."""
+
+    refines: bool = False
+    """Something is added to masks that are judged without it, see `hq`."""
 
     def __init__(
         self,
@@ -151,8 +154,11 @@ class MaskDecoder(nn.Module):
         src = act1(norm(first(src) + stride8))  # (N, C8, 2h, 2w)
         return act2(second(src) + stride4)  # type: ignore[no-any-return]  # (N, C4, 4h, 4w)
 
-    def weights(self, tokens: Tensor) -> Tensor:
-        """What the masks are drawn with, from the tokens in `Attended`: (N, 4, C) -> (N, 4, P), for `draw`."""
+    def weights(self, tokens: Tensor, *, refined: bool = True) -> Tensor:  # noqa: ARG002
+        """What the masks are drawn with, from the tokens in `Attended`: (N, 4, C) -> (N, 4, P), for `draw`.
+
+        refined: False leaves out what a decoder adds that `refines`.
+        """
         return torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
 
     def draw(self, weights: Tensor, upscaled: Tensor, units: Tensor | None, alike: Tensor | None) -> Tensor:
