@@ -103,7 +103,7 @@ class FeatureWriter:
         self._geometries: list[Any] = []
         self._records: list[Record] = []
         self._vertices = 0
-        self._size = shapefile.Size(self.columns)
+        self._size = shapefile.Size(self.columns) if self.columns.ending == ".shp" else None
 
     def __enter__(self) -> Self:
         """Open the file beside its final name. Raises `OutputExistsError` and `OutputError`."""
@@ -167,7 +167,7 @@ class FeatureWriter:
             geometries = self._areas(given)
             if self.columns.ending == ".geojson":
                 geometries = self._to_lonlat(geometries)
-            if self.columns.ending == ".shp":
+            if self._size is not None:
                 self._size.add(geometries, records)
                 self._size.check(self.path)
             self.tally.add(shapely.get_coordinates(geometries), [list(record.values()) for record in records])
