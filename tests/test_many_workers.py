@@ -92,7 +92,7 @@ def cluster():
     """A Dask cluster of two processes."""
     with (
         dask.config.set({"distributed.worker.daemon": True}),
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=60) as local,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=60) as local,
     ):
         yield local
 
@@ -292,7 +292,7 @@ def dask_process(*arguments):
 
 def test_a_scheduler_that_dies_stops_the_run_and_another_engine_goes_on_to_the_same_bytes(raster, whole, tmp_path):
     file = tmp_path / "scheduler.json"
-    scheduler = dask_process("dask_scheduler", "--port", 0, "--no-dashboard", "--scheduler-file", file)
+    scheduler = dask_process("dask_scheduler", "--port", 0, "--dashboard-address", ":0", "--scheduler-file", file)
     worker = dask_process("dask_worker", "--scheduler-file", file, "--no-nanny", "--no-dashboard")
 
     def kill_scheduler(progress):
