@@ -26,7 +26,7 @@ from benchmarks.references import REFERENCES, Arrays, Reference
 from samgeo.model.build import ARCHITECTURES
 from samgeo.model.predict import Model
 from samgeo.model.spec import MODELS, ModelSpec
-from tests.model.seeded import SIZES, TINY, digest, picture, questions, sample, seeded_model
+from tests.model.seeded import SIZES, TINY, as_answered, digest, picture, questions, sample, seeded_model
 
 
 def golden(reference: Reference, spec: ModelSpec) -> Arrays:
@@ -59,7 +59,7 @@ def compare(reference: Reference, model: Model, spec: ModelSpec, sizes: list[tup
             print(f"  {name:<18} relative {relative:.1e}")
         for case, (prompts, multimask) in questions(height, width, spec.frame_px // 4).items():
             answer = reference.answer(prompts, multimask=multimask)
-            masks = model.decode(embedding, prompts, multimask=multimask)
+            masks = as_answered(model.decode(embedding, prompts, multimask=multimask), len(answer["scores"]))
             logits, score = (float(np.abs(answer[k] - getattr(masks, k)[0]).max()) for k in ("logits", "scores"))
             drawn = np.stack([mask.to_array(height, width) for mask in masks.to_masks()[0]])
             differing = np.count_nonzero(drawn != (answer["full"] > 0)) / drawn.size

@@ -108,17 +108,44 @@ class ReferenceMobileSam(ReferenceSam):
         return tiny_vit(self.modeling, spec)
 
 
-def tiny_vit(modeling: Any, spec: ModelSpec) -> torch.nn.Module:
+class ReferenceHQSam(ReferenceSam):
+    """SysCV/sam-hq."""
+
+    def decoder(self, spec: ModelSpec, **sizes: Any) -> torch.nn.Module:
+        """The mask decoder for this encoder."""
+        early = spec.encoder["embed_dims"][2] if "embed_dims" in spec.encoder else spec.encoder["embed_dim"]
+        decoder: torch.nn.Module = self.modeling.MaskDecoderHQ(**sizes, vit_dim=early)
+        return decoder
+
+    def encode(self, image: NDArray[np.uint8]) -> Arrays:
+        """Stride 16, and the HQ features, which the reference computes anew for each prompt."""
+        found = super().encode(image)
+        decoder, early = self.network.get_submodule("mask_decoder"), self.predictor.interm_features[0]
+        enlarge, compress = (decoder.get_submodule(name) for name in ("embedding_encoder", "compress_vit_feat"))
+        fused = enlarge(self.predictor.features) + compress(early.permute(0, 3, 1, 2))
+        return found | {"stride4": fused.detach().numpy()[0]}
+
+
+class ReferenceLightHQSam(ReferenceHQSam):
+    """SysCV/sam-hq with TinyViT."""
+
+    def encoder(self, spec: ModelSpec) -> torch.nn.Module:
+        """TinyViT with an early feature."""
+        return tiny_vit(self.modeling, spec, early=True)
+
+
+def tiny_vit(modeling: Any, spec: ModelSpec, *, early: bool = False) -> torch.nn.Module:
     """The reference's TinyViT, whose own `forward` knows images of 1024 px only."""
     encoder: torch.nn.Module = modeling.TinyViT(img_size=spec.frame_px, **spec.encoder, drop_path_rate=0.0)
     side = spec.frame_px // 16
 
-    def forward(image: torch.Tensor) -> torch.Tensor:
-        x = encoder.get_submodule("patch_embed")(image)
+    def forward(image: torch.Tensor) -> Any:
+        x, passed = encoder.get_submodule("patch_embed")(image), []
         for layer in encoder.get_submodule("layers").children():
             x = layer(x)
-        out: torch.Tensor = encoder.get_submodule("neck")(x.transpose(1, 2).unflatten(2, (side, side)))
-        return out
+            passed.append(x)
+        embedding = encoder.get_submodule("neck")(x.transpose(1, 2).unflatten(2, (side, side)))
+        return (embedding, [passed[1].unflatten(1, (side, side))]) if early else embedding
 
     encoder.forward = forward
     return encoder
@@ -127,14 +154,17 @@ def tiny_vit(modeling: Any, spec: ModelSpec) -> torch.nn.Module:
 class ReferenceSam2(Reference):
     """facebookresearch/sam2, by its own configuration files."""
 
+    template = "sam2.1-hiera-tiny"
+    variant = ""
+
     def __init__(self, spec: ModelSpec) -> None:
         from sam2.build_sam import build_sam2
         from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-        name = spec.name if spec.name in MODELS else "sam2.1-hiera-tiny"
+        name = spec.name.removeprefix("hq-") if spec.name in MODELS else self.template
         version, _, size = name.partition("-hiera-")
         short = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}[size]
-        file = f"configs/{version}/{version}_hiera_{short}.yaml"
+        file = f"configs/{version}/{version}_{self.variant}hiera_{short}.yaml"
         extra = [] if spec.name in MODELS else _overrides(spec)
         super().__init__(build_sam2(file, device="cpu", hydra_overrides_extra=extra))
         self.predictor = SAM2ImagePredictor(self.network)
@@ -148,11 +178,18 @@ class ReferenceSam2(Reference):
         return {name: tensor.numpy()[0] for name, tensor in found.items()}
 
 
+class ReferenceHQSam2(ReferenceSam2):
+    """SysCV/sam-hq, folder sam-hq2."""
+
+    template = "sam2.1-hiera-large"
+    variant = "hq_"
+
+
 def _overrides(spec: ModelSpec) -> list[str]:
     """A small trunk instead of the configured one."""
     trunk = dict(spec.encoder)
     side = trunk.pop("window_pos_embed_bkg_spatial_size")
-    values = {**trunk, "window_pos_embed_bkg_spatial_size": [side, side]}
+    values = {"window_spec": (8, 4, 14, 7), **trunk, "window_pos_embed_bkg_spatial_size": [side, side]}
     texts = [f"++model.image_encoder.trunk.{k}={str(v).replace('(', '[').replace(')', ']')}" for k, v in values.items()]
     widths = [trunk["embed_dim"] * 2**stage for stage in (3, 2, 1, 0)]
     return [
@@ -162,5 +199,12 @@ def _overrides(spec: ModelSpec) -> list[str]:
     ]
 
 
-REFERENCES = {"sam": ReferenceSam, "sam2": ReferenceSam2, "mobile-sam": ReferenceMobileSam}
+REFERENCES: dict[str, type[Reference]] = {
+    "sam": ReferenceSam,
+    "mobile-sam": ReferenceMobileSam,
+    "hq-sam": ReferenceHQSam,
+    "light-hq-sam": ReferenceLightHQSam,
+    "sam2": ReferenceSam2,
+    "hq-sam2": ReferenceHQSam2,
+}
 """By `ModelSpec.architecture`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from samgeo.errors import WeightsError
 from samgeo.model.frame import LongestSideFrame, SquareFrame
 from samgeo.model.hiera import HieraEncoder
+from samgeo.model.hq import HQMaskDecoder, HQSam
 from samgeo.model.mask_decoder import MaskDecoder
 from samgeo.model.memory_attention import MemoryAttention
 from samgeo.model.nano_network import build_nano
@@ -43,8 +45,7 @@ class Architecture:
 
 def build_sam(spec: ModelSpec) -> Sam:
     """SAM: ViT with a neck, prompt encoder, mask decoder without features of finer strides."""
-    image_encoder = ImageEncoderViT(**spec.encoder, image_size_px=spec.frame_px, out_channels=spec.dim)
-    return _sam(spec, image_encoder)
+    return _sam(spec, ImageEncoderViT(**spec.encoder, image_size_px=spec.frame_px, out_channels=spec.dim))
 
 
 def build_mobile_sam(spec: ModelSpec) -> Sam:
@@ -52,15 +53,33 @@ def build_mobile_sam(spec: ModelSpec) -> Sam:
     return _sam(spec, TinyViT(**spec.encoder, out_channels=spec.dim))
 
 
-def _sam(spec: ModelSpec, image_encoder: nn.Module) -> Sam:
+def build_hq_sam(spec: ModelSpec) -> Sam:
+    """HQ-SAM for SAM."""
+    encoder = ImageEncoderViT(**spec.encoder, image_size_px=spec.frame_px, out_channels=spec.dim, early=True)
+    return _sam(spec, encoder, kind=HQSam, decoder=HQMaskDecoder, early_dim=encoder.early_dim)
+
+
+def build_light_hq_sam(spec: ModelSpec) -> Sam:
+    """HQ-SAM for MobileSAM."""
+    encoder = TinyViT(**spec.encoder, out_channels=spec.dim, early=True)
+    return _sam(spec, encoder, kind=HQSam, decoder=HQMaskDecoder, early_dim=encoder.early_dim)
+
+
+def _sam(spec: ModelSpec, image_encoder: nn.Module, *, kind: type[Sam] = Sam, **decoder: Any) -> Sam:
     prompt_encoder = PromptEncoder(embed_dim=spec.dim, image_size_px=spec.frame_px)
-    return Sam(image_encoder, prompt_encoder, mask_decoder(spec.dim), frame=LongestSideFrame(size_px=spec.frame_px))
+    frame = LongestSideFrame(size_px=spec.frame_px)
+    return kind(image_encoder, prompt_encoder, mask_decoder(spec.dim, **decoder), frame=frame)
 
 
-def build_sam2(spec: ModelSpec) -> Sam2:
+def build_hq_sam2(spec: ModelSpec) -> Sam2:
+    """HQ-SAM for SAM 2.1, which needs no early feature: SAM 2 has features of finer strides."""
+    return build_sam2(spec, HQMaskDecoder)
+
+
+def build_sam2(spec: ModelSpec, decoder_kind: type[MaskDecoder] = MaskDecoder) -> Sam2:
     """SAM 2 and 2.1, which differ in what they remember."""
     prompt_encoder = PromptEncoder(embed_dim=spec.dim, image_size_px=spec.frame_px)
-    decoder = mask_decoder(spec.dim, high_res_channels=spec.dim, iou_sigmoid=True, object_score=True)
+    decoder = mask_decoder(spec.dim, decoder_kind, high_res_channels=spec.dim, iou_sigmoid=True, object_score=True)
     encoder = HieraEncoder(**spec.encoder, out_channels=spec.dim)
     return Sam2(
         encoder,
@@ -73,36 +92,34 @@ def build_sam2(spec: ModelSpec) -> Sam2:
     )
 
 
-def mask_decoder(
-    dim: int, *, high_res_channels: int = 0, iou_sigmoid: bool = False, object_score: bool = False
-) -> MaskDecoder:
-    """The mask decoder with the sizes that the whole family shares. Arguments as of `MaskDecoder`."""
-    return MaskDecoder(
+def mask_decoder(dim: int, decoder: type[MaskDecoder] = MaskDecoder, **settings: Any) -> MaskDecoder:
+    """The mask decoder with the sizes that the whole family shares. settings: further arguments of its class."""
+    return decoder(
         transformer=TwoWayTransformer(depth=2, embedding_dim=dim, num_heads=8, mlp_dim=2048),
         transformer_dim=dim,
         upscaling_dims=(dim // 4, dim // 8),
-        high_res_channels=high_res_channels,
-        iou_sigmoid=iou_sigmoid,
-        object_score=object_score,
+        **settings,
     )
 
 
 CLASSIFIER = ("image_encoder.norm_head.", "image_encoder.head.")
 """What TinyViT was first trained with."""
 
+SAM2_NAMES = (
+    ("sam_prompt_encoder.", "prompt_encoder."),
+    ("sam_mask_decoder.", "mask_decoder."),
+    (".mlp.layers.0.", ".mlp.lin1."),
+    (".mlp.layers.1.", ".mlp.lin2."),
+)
+
 ARCHITECTURES = {
     "nano": Architecture(build=lambda _: build_nano(), device="cpu"),
     "sam": Architecture(build=build_sam),
     "mobile-sam": Architecture(build=build_mobile_sam, unread=CLASSIFIER),
-    "sam2": Architecture(
-        build=build_sam2,
-        renames=(
-            ("sam_prompt_encoder.", "prompt_encoder."),
-            ("sam_mask_decoder.", "mask_decoder."),
-            (".mlp.layers.0.", ".mlp.lin1."),
-            (".mlp.layers.1.", ".mlp.lin2."),
-        ),
-    ),
+    "hq-sam": Architecture(build=build_hq_sam),
+    "light-hq-sam": Architecture(build=build_light_hq_sam, unread=CLASSIFIER),
+    "sam2": Architecture(build=build_sam2, renames=SAM2_NAMES),
+    "hq-sam2": Architecture(build=build_hq_sam2, renames=SAM2_NAMES),
 }
 """Kinds of networks by `ModelSpec.architecture`."""
 

@@ -31,14 +31,14 @@ class Features(NamedTuple):
     stride8: Tensor | None = None
     """(B, C8, H/8, W/8), through the decoder's `conv_s1`."""
     stride4: Tensor | None = None
-    """(B, C4, H/4, W/4), through the decoder's `conv_s0`."""
+    """(B, C4, H/4, W/4), through the decoder's `conv_s0`; in HQ-SAM the HQ features."""
     units: Tensor | None = None
     """(B, D, H/4, W/4) unit vectors, for `likeness.compare`; None in networks that compare no pixels."""
 
     @property
     def high_res(self) -> HighRes | None:
-        """Strides 8 and 4 for the mask decoder, where the network has them."""
-        return None if self.stride8 is None or self.stride4 is None else (self.stride8, self.stride4)
+        """Finer strides for the mask decoder, where the network has them: 8 and 4, or 4 alone."""
+        return tuple(finer for finer in (self.stride8, self.stride4) if finer is not None) or None
 
     @property
     def logits_size(self) -> tuple[int, int]:

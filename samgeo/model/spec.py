@@ -6,7 +6,7 @@ What is published about the weights of a model is in `published`, under the same
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from samgeo.errors import ModelError
@@ -39,8 +39,33 @@ class ModelSpec:
     """How to ask it for everything in a window."""
 
 
-def _sam(name: str, **encoder: Any) -> ModelSpec:
-    return ModelSpec(name=name, architecture="sam", encoder=encoder, tile_px=1024, everything=EverythingSettings())
+VIT: dict[str, dict[str, Any]] = {
+    "b": {"embed_dim": 768, "depth": 12, "num_heads": 12, "global_attn_indexes": (2, 5, 8, 11)},
+    "l": {"embed_dim": 1024, "depth": 24, "num_heads": 16, "global_attn_indexes": (5, 11, 17, 23)},
+    "h": {"embed_dim": 1280, "depth": 32, "num_heads": 16, "global_attn_indexes": (7, 15, 23, 31)},
+}
+"""Image encoders of SAM and HQ-SAM by size."""
+
+
+def _sam(size: str) -> ModelSpec:
+    return ModelSpec(
+        name=f"sam-vit-{size}",
+        architecture="sam",
+        encoder=VIT[size],
+        tile_px=1024,
+        everything=EverythingSettings(),
+    )
+
+
+def _hq_sam(size: str, architecture: str, encoder: dict[str, Any]) -> ModelSpec:
+    """The reference gives the best of three masks; so does everything-mode here."""
+    return ModelSpec(
+        name=f"hq-sam-vit-{size}",
+        architecture=architecture,
+        encoder=encoder,
+        tile_px=1024,
+        everything=EverythingSettings(granularity="best"),
+    )
 
 
 TINY_VIT: dict[str, Any] = {
@@ -112,10 +137,11 @@ MODELS = {
                 granularity="best",
             ),
         ),
-        _sam("sam-vit-b", embed_dim=768, depth=12, num_heads=12, global_attn_indexes=(2, 5, 8, 11)),
-        _sam("sam-vit-l", embed_dim=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23)),
-        _sam("sam-vit-h", embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31)),
+        *map(_sam, VIT),
         *(_sam2(version, size) for version in ("sam2", "sam2.1") for size in HIERA),
+        *(_hq_sam(size, "hq-sam", encoder) for size, encoder in VIT.items()),
+        _hq_sam("tiny", "light-hq-sam", TINY_VIT),
+        replace(_sam2("sam2.1", "large"), name="hq-sam2.1-hiera-large", architecture="hq-sam2"),
         ModelSpec(
             name="mobile-sam",
             architecture="mobile-sam",

@@ -19,7 +19,7 @@ from samgeo.model.vit import neck
 from samgeo.model.windows import from_windows, to_windows
 
 EARLY = 1
-"""The stage whose output, at stride 16, is the early feature that Light HQ-SAM reads."""
+"""The stage whose output, already at stride 16, is the early feature that Light HQ-SAM reads."""
 
 
 class TinyViT(nn.Module):
@@ -37,10 +37,10 @@ class TinyViT(nn.Module):
     ) -> None:
         """Widths, blocks, heads and sides of windows of each stage; the first stage has neither heads nor windows.
 
-        early: return the early feature too.
+        early: return the early feature too, the output of stage `EARLY`.
         """
         super().__init__()
-        self.early = early
+        self.early_stage = EARLY if early else -1
         self.early_dim = embed_dims[EARLY + 1]
         self.patch_embed = PatchEmbed(embed_dims[0])
         self.layers = nn.ModuleList()
@@ -56,14 +56,14 @@ class TinyViT(nn.Module):
         self.neck = neck(embed_dims[-1], out_channels)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) -> stride 16: (B, 256, H/16, W/16); with `early` also (B, C, H/16, W/16)."""
+        """(B, 3, H, W) -> stride 16: (B, 256, H/16, W/16), and the early feature (B, C, H/16, W/16) if asked."""
         x = self.patch_embed(image)  # (B, C, H/4, W/4)
-        outputs = []
-        for stage in self.layers:
+        early: tuple[Tensor, ...] = ()
+        for index, stage in enumerate(self.layers):
             x = stage(x)
-            outputs.append(x)
-        embedding = self.neck(x)
-        return (embedding, outputs[EARLY]) if self.early else (embedding,)
+            if index == self.early_stage:
+                early = (x,)
+        return self.neck(x), *early
 
 
 class ConvBN(nn.Sequential):

@@ -34,9 +34,15 @@ class ImageEncoderViT(nn.Module):
         global_attn_indexes: Collection[int],
         image_size_px: int,
         out_channels: int,
+        early: bool = False,
     ) -> None:
-        """global_attn_indexes: the blocks that attend among all tokens. image_size_px: side of the square input."""
+        """global_attn_indexes: the blocks that attend among all tokens. image_size_px: side of the square input.
+
+        early: return the early feature too that HQ-SAM reads, the output of the first block of global attention.
+        """
         super().__init__()
+        self.early_block = min(global_attn_indexes) if early else -1
+        self.early_dim = embed_dim
         side = image_size_px // PATCH_PX
         self.patch_embed = PatchEmbed(embed_dim, kernel=PATCH_PX, stride=PATCH_PX)
         self.pos_embed = nn.Parameter(torch.zeros(1, side, side, embed_dim))
@@ -47,11 +53,14 @@ class ImageEncoderViT(nn.Module):
         self.neck = neck(embed_dim, out_channels)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) with H = W = image_size_px -> only stride 16: (B, 256, H/16, W/16)."""
+        """(B, 3, H, W), H = W = image_size_px -> stride 16, (B, 256, H/16, W/16), and the early feature if asked."""
         x = self.patch_embed(image) + self.pos_embed  # (B, h, w, C)
-        for block in self.blocks:
+        early: tuple[Tensor, ...] = ()
+        for index, block in enumerate(self.blocks):
             x = block(x)
-        return (self.neck(x.permute(0, 3, 1, 2)),)
+            if index == self.early_block:
+                early = (x.permute(0, 3, 1, 2),)
+        return self.neck(x.permute(0, 3, 1, 2)), *early
 
 
 def neck(channels_in: int, channels_out: int) -> nn.Sequential:

@@ -18,10 +18,20 @@ from torch import Tensor
 
 from samgeo.model.automatic import EverythingSettings
 from samgeo.model.build import ARCHITECTURES, assemble, official_names
-from samgeo.model.predict import Model
+from samgeo.model.predict import Model, NetworkMasks
 from samgeo.model.spec import ModelSpec
 from samgeo.pixels import PixelPrompts
 
+TINY_VIT = {"embed_dim": 48, "depth": 4, "num_heads": 3, "global_attn_indexes": (1, 3)}
+"""SAM's encoder with few thin blocks."""
+TINY_HIERA = {
+    "embed_dim": 16,
+    "num_heads": 1,
+    "stages": (1, 2, 3, 1),
+    "global_att_blocks": (4,),
+    "window_pos_embed_bkg_spatial_size": 7,
+}
+"""SAM 2's encoder with few thin blocks."""
 TINY_TINY_VIT = {
     "embed_dims": (16, 32, 48, 320),  # the reference keeps the resolution where the width is 320
     "depths": (1, 1, 2, 1),
@@ -29,39 +39,29 @@ TINY_TINY_VIT = {
     "window_sizes": (7, 7, 14, 7),
 }
 """TinyViT with thin stages."""
+
+
+def _tiny(name: str, encoder: dict[str, Any], *, memory: dict[str, Any] | None = None, **everything: Any) -> ModelSpec:
+    return ModelSpec(
+        name=f"tiny-{name}",
+        architecture=name,
+        encoder=encoder,
+        memory=memory or {},
+        frame_px=256,
+        tile_px=256,
+        everything=EverythingSettings(**everything),
+    )
+
+
 TINY = {
     spec.name: spec
     for spec in (
-        ModelSpec(
-            name="tiny-sam",
-            architecture="sam",
-            encoder={"embed_dim": 48, "depth": 4, "num_heads": 3, "global_attn_indexes": (1, 3)},
-            frame_px=256,
-            tile_px=256,
-            everything=EverythingSettings(),
-        ),
-        ModelSpec(
-            name="tiny-sam2",
-            architecture="sam2",
-            encoder={
-                "embed_dim": 16,
-                "num_heads": 1,
-                "stages": (1, 2, 3, 1),
-                "global_att_blocks": (4,),
-                "window_pos_embed_bkg_spatial_size": 7,
-            },
-            frame_px=256,
-            tile_px=256,
-            everything=EverythingSettings(pred_iou_thresh=0.8),
-        ),
-        ModelSpec(
-            name="tiny-mobile-sam",
-            architecture="mobile-sam",
-            encoder=TINY_TINY_VIT,
-            frame_px=256,
-            tile_px=256,
-            everything=EverythingSettings(),
-        ),
+        _tiny("sam", TINY_VIT),
+        _tiny("sam2", TINY_HIERA, memory={"newer": True}, pred_iou_thresh=0.8),
+        _tiny("mobile-sam", TINY_TINY_VIT),
+        _tiny("hq-sam", TINY_VIT, granularity="best"),
+        _tiny("light-hq-sam", TINY_TINY_VIT, granularity="best"),
+        _tiny("hq-sam2", TINY_HIERA, memory={"newer": True}, pred_iou_thresh=0.8),
     )
 }
 """Members with all that the published ones have, but small."""
@@ -126,6 +126,12 @@ def sample(array: NDArray[Any], count: int = 256) -> NDArray[Any]:
     """Values of an array at regular places of its flat form: enough to tell it from any other."""
     flat = array.reshape(-1)
     return flat[np.linspace(0, flat.size - 1, min(count, flat.size)).astype(int)]
+
+
+def as_answered(masks: NetworkMasks, count: int) -> NetworkMasks:
+    """The masks that a reference answers with: HQ-SAM's gives only the best of three."""
+    scores = masks.scores
+    return masks if scores.shape[1] == count else masks[np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None]]
 
 
 def seeded_model(spec: ModelSpec) -> Model:

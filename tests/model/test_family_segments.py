@@ -23,10 +23,15 @@ FIRST = {
     "sam": "image_encoder.pos_embed",
     "sam2": "image_encoder.trunk.patch_embed.proj.weight",
     "mobile-sam": "image_encoder.patch_embed.seq.0.c.weight",
+    "hq-sam": "image_encoder.pos_embed",
+    "light-hq-sam": "image_encoder.patch_embed.seq.0.c.weight",
+    "hq-sam2": "image_encoder.trunk.patch_embed.proj.weight",
 }
 """A tensor whose shape tells a small member from the published ones."""
 UNREAD = {"mobile-sam": {"image_encoder.head.bias": (1000,)}}
 """Tensors of the official files that no network here has."""
+IN_MODEL = ("sam2", "hq-sam2")
+"""Official files of these have the tensors under the key `model`."""
 
 
 @pytest.fixture(params=TINY)
@@ -36,7 +41,7 @@ def weights(request, tmp_path: Path, monkeypatch) -> Path:
     tensors = official_names(spec.architecture, seeded_model(spec).sam.state_dict())
     path = tmp_path / f"{spec.name}.pth"
     more = {name: torch.zeros(shape) for name, shape in UNREAD.get(spec.architecture, {}).items()}
-    torch.save({"model": tensors | more} if spec.architecture == "sam2" else tensors | more, path)
+    torch.save({"model": tensors | more} if spec.architecture in IN_MODEL else tensors | more, path)
     first = FIRST[spec.architecture]
     marks = Marks(shapes={first: tuple(tensors[first].shape)}, tensors=len(tensors))
     row = Published(name=spec.name, file=path.name, parameters=1, input_px=256, good_for="tests")
