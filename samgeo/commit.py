@@ -30,6 +30,7 @@ APPENDED = {
     ".shp": (".xml", ".json"),
     ".geojson": (".json",),
     ".fgb": (".json",),
+    ".onnx": (".data",),
 }
 """By the ending of an output: what is appended to its name to name the files that belong to it."""
 

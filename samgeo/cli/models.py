@@ -122,6 +122,29 @@ def check(file: Path, claimed: str) -> None:
     click.echo(f"{file}: {verdict(file, find_published(claimed).name if claimed else '')}")
 
 
+@models.command()
+@click.argument("name")
+@click.option(
+    "--onnx", "folder", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="Where the files go."
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@debug_option
+def export(name: str, folder: Path, overwrite: bool) -> None:
+    """Write the model NAME, or a file of weights, as two ONNX files: one sees an image, one answers prompts.
+
+    Both are run beside the network before they appear. Needs the extra `onnx`. What goes in and comes out is in
+    docs/onnx.md.
+    """
+    from samgeo.model.export import export_onnx
+    from samgeo.model.weights import load_model
+
+    written = export_onnx(load_model(name, device="cpu", precision="exact"), folder, overwrite=overwrite)
+    for path in (written.encoder, written.decoder):
+        click.echo(path)
+    told = ", ".join(f"{output} {difference:.1e}" for output, difference in written.differences.items())
+    click.echo(f"Run beside the network; largest differences, as shares of its largest values: {told}", err=True)
+
+
 def facts(published: Published) -> dict[str, Any]:
     """What is known of a model; fit for JSON."""
     from samgeo.model.spec import MODELS
