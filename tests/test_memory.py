@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import tracemalloc
-from math import isqrt
 
+import numpy as np
 import pytest
 
 from benchmarks.memory import ByColour, by_colour, peak_mib, write_scene
@@ -14,7 +14,9 @@ from samgeo.pipeline.segment import segment
 from samgeo.raster import coarse, dataset
 from samgeo.raster.reader import Raster
 from samgeo.settings import Settings
+from samgeo.stitch import link
 
+find_pairs = link.find_pairs
 FLAT_MIB = 12
 """A window of 512 px and all that is made of it takes less; 16 times the pixels are 48 MiB more."""
 
@@ -52,28 +54,34 @@ def test_sixteen_times_the_pixels_take_no_more_memory(tmp_path):
     assert max(peaks) - min(peaks) <= FLAT_MIB, peaks
 
 
-def tables_of_a_run(folder, objects):
-    """Peak bytes that are held while masks are linked and put together, and the numbers of masks and objects."""
-    write_scene(folder / f"{objects}.tif", 20 * isqrt(objects), objects)
+def tables_of_a_run(folder, side, monkeypatch):
+    """Masks, pairs and peak bytes while masks are linked and put together: `side` x `side` windows, equally full."""
+    size = 400 + 350 * (side - 1)
+    write_scene(folder / f"{size}.tif", size, (size // 20) ** 2)
+    counts = []
+
+    def count(table, tiling, crops):
+        pairs = find_pairs(table, tiling, crops)
+        counts.append((len(table), len(pairs)))
+        return pairs
 
     def tell(progress):
         if progress.phase == "tiles" and progress.done == progress.total:
             tracemalloc.start()
 
-    with Raster(folder / f"{objects}.tif", resampling="nearest") as raster:
+    monkeypatch.setattr(link, "find_pairs", count)
+    with Raster(folder / f"{size}.tif", resampling="nearest") as raster:
         try:
-            settings = Settings(use_cache=False, tile_px=400)
-            report = segment(raster, model=ByColour(), settings=settings, progress=tell).report
-            return tracemalloc.get_traced_memory()[1], report["masks"], report["objects"]
+            segment(raster, model=ByColour(), settings=Settings(use_cache=False, tile_px=400), progress=tell)
+            return np.array([*np.sum(counts, axis=0), tracemalloc.get_traced_memory()[1]])
         finally:
             tracemalloc.stop()
 
 
 def test_tables_of_a_whole_run_take_at_most_128_bytes_a_mask_and_64_a_pair(tmp_path, monkeypatch):
     small_buffers(monkeypatch)
-    tables_of_a_run(tmp_path, 900)  # what is loaded and made once
-    (few, masks, objects), (many, more_masks, more_objects) = (tables_of_a_run(tmp_path, n) for n in (901, 4225))
-    masks, objects = more_masks - masks, more_objects - objects
-    pairs = masks - objects  # each mask of an object that has another one before it
+    tables_of_a_run(tmp_path, 2, monkeypatch)  # what is loaded and made once
+    few, many = (tables_of_a_run(tmp_path, side, monkeypatch) for side in (2, 4))
+    masks, pairs, size = many - few
     assert masks > 4000
-    assert many - few <= 128 * masks + 64 * pairs, (many - few) / masks
+    assert size <= 128 * masks + 64 * pairs, (masks, pairs, size)
