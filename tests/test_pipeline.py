@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import signal
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +17,6 @@ import rasterio
 import shapely
 from affine import Affine
 
-from samgeo.engines import process_pool
 from samgeo.errors import OutputError, OutputExistsError, PartialResultError, ResourceLimitError, UsageError
 from samgeo.grid import Grid, parse_crs
 from samgeo.pipeline.segment import Progress, journal_folder, segment
@@ -100,21 +98,6 @@ def test_everything_is_found_exactly_with_any_tiles(seed, all_seen):
         ) as result:
             assert polygons(result) == expected(scene)
             assert [feature.attributes["id"] for feature in result] == list(range(1, len(scene.masks) + 1))
-
-
-def test_processes_threads_and_serial_write_the_same_bytes(tmp_path):
-    scene = rectangles((24, 40), (2, 3, 9, 30), (12, 5, 22, 12), (12, 20, 20, 38))
-    raster = write_tif(tmp_path / "scene.tif", scene)
-    settings = tiled(24, 8, points_per_side=24, box_nms_thresh=1.0)
-    hashes = set()
-    with ThreadPoolExecutor(2) as threads, process_pool(2) as processes:
-        for name, workers in {"one": 1, "two": 2, "threads": threads, "processes": processes}.items():
-            output = tmp_path / name / "all.gpkg"
-            output.parent.mkdir()
-            result = segment(raster, model=OracleModel(scene), output=output, settings=settings, workers=workers)
-            assert polygons(result) == expected(scene)
-            hashes.add(sha(output))
-    assert len(hashes) == 1
 
 
 @pytest.mark.parametrize("seed", [1, 3])
