@@ -27,7 +27,7 @@ LIBRARIES = (
     *("numpy", "scipy", "pillow", "torch", "safetensors", "rasterio", "pyproj", "shapely", "geopandas", "pyogrio"),
     *("fiona", "click", "tqdm", "pooch", "requests"),
 )
-EXTRAS = {"parquet": ("pyarrow",)}
+EXTRAS = {"parquet": ("pyarrow",), "dask": ("distributed",)}
 REFERENCES = (
     ("EPSG:4326", "EPSG:32633", 15.0, 50.0),
     ("EPSG:32633", "EPSG:3857", 500_000.0, 5_538_630.0),
