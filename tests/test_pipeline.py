@@ -395,16 +395,6 @@ def test_ctrl_c_leaves_the_journal_and_other_settings_are_refused(all_seen, tmp_
     segment(raster, model=OracleModel(scene), output=output, settings=tiled(40, overwrite=True, resume=False))
 
 
-def test_a_raster_that_changed_since_is_refused(all_seen, tmp_path):
-    scene = random_scene(3, height=90, width=110, disjoint=True)
-    raster, output = write_tif(tmp_path / "scene.tif", scene), tmp_path / "out.gpkg"
-    with pytest.raises(KeyboardInterrupt):
-        segment(raster, model=Mortal(scene, at=3, event=interrupt), output=output, settings=tiled())
-    os.utime(raster, (0, 0))
-    with pytest.raises(UsageError, match=r"(?s)raster.size and time: .*--no-resume"):
-        segment(raster, model=OracleModel(scene), output=output, settings=tiled())
-
-
 def test_a_tile_that_keeps_failing_is_an_error_with_its_window_and_the_rest_is_kept(all_seen, tmp_path):
     scene = random_scene(3, height=90, width=110, disjoint=True)
     raster, output = write_tif(tmp_path / "scene.tif", scene), tmp_path / "out.gpkg"

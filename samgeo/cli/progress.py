@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Report = Callable[["Progress"], None]
 SECONDS_BETWEEN_LINES = 0.2
-UNITS = {"tiles": "tile", "fetching": "B"}
+UNITS = {"tiles": "tile", "checking": "tile", "fetching": "B"}
 """What is counted in a phase; features in all others."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from samgeo.pipeline.parts import Arrays, pack_masks, read_masks, require_part, 
 from samgeo.pipeline.placing import lattice_window
 from samgeo.pipeline.prompting import NO_MASK, ObjectPrompt, segment_objects
 from samgeo.pipeline.tilejob import Run, clip, look
+from samgeo.pipeline.witness import Witness
 from samgeo.pixels import FOREGROUND, Mask, PixelPrompts, Window
 from samgeo.stitch.grow import Grown, grow
 from samgeo.stitch.overlap import SAME
@@ -80,7 +81,7 @@ def run_growth(job: GrowJob) -> int:
     ask = _Asking(job.run)
     found: dict[int, Grown] = {}
     refused: dict[int, str] = {}
-    partial: list[int] = []
+    unheard: list[int] = []
     for prompt in job.prompts:
         try:
             grown, heard = _whole(prompt, seeds.get(prompt.key), job.window, ask)
@@ -90,8 +91,8 @@ def run_growth(job: GrowJob) -> int:
         if grown is not None:
             found[prompt.key] = grown
         if not heard:
-            partial.append(prompt.key)
-    _write(job.part, found, refused=refused, partial=partial)
+            unheard.append(prompt.key)
+    _write(job.part, found, ask.witness, refused=refused, partial=unheard)
     return len(job.prompts)
 
 
@@ -100,8 +101,9 @@ def run_refinement(job: RefineJob) -> int:
     arrays = require_part(job.seeds)
     none = np.zeros((0, 2)), np.zeros(0, np.int64)
     guides = [Guide(mask=unpack_mask(arrays, k), scale=job.scale, points=none[0], labels=none[1]) for k in job.indices]
-    drawn = refine(guides, tiling=job.run.tiling, decode=_Asking(job.run).decode)
-    _write(job.part, dict(zip(job.indices, drawn, strict=True)))
+    ask = _Asking(job.run)
+    drawn = refine(guides, tiling=job.run.tiling, decode=ask.decode)
+    _write(job.part, dict(zip(job.indices, drawn, strict=True)), ask.witness)
     return len(guides)
 
 
@@ -159,7 +161,12 @@ def _grown(key: int, rows: Sequence[int], arrays: Arrays) -> GrownObject:
 
 
 def _write(
-    part: Path, found: Mapping[int, Grown], *, refused: Mapping[int, str] | None = None, partial: Sequence[int] = ()
+    part: Path,
+    found: Mapping[int, Grown],
+    witness: Witness,
+    *,
+    refused: Mapping[int, str] | None = None,
+    partial: Sequence[int] = (),
 ) -> None:
     rows = [(key, piece, grown) for key, grown in found.items() for piece in grown.pieces]
     refused = refused or {}
@@ -170,7 +177,9 @@ def _write(
         "reasons": np.array(list(refused.values()), dtype="U"),
         "partial": np.array(partial, np.int64),
     }
-    write_part(part, pack_masks([piece for _, piece, _ in rows], [key for key, _, _ in rows]) | facts)
+    write_part(
+        part, pack_masks([piece for _, piece, _ in rows], [key for key, _, _ in rows]) | facts | witness.arrays()
+    )
 
 
 class _Asking:
@@ -178,7 +187,8 @@ class _Asking:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._look = lru_cache(maxsize=EMBEDDINGS_AT_HAND)(look)
+        self.witness = Witness()
+        self._look = lru_cache(maxsize=EMBEDDINGS_AT_HAND)(partial(look, witness=self.witness))
 
     def decode(self, window: Window, prompts: PixelPrompts) -> list[list[Mask]]:
         """What `grow` and `refine` ask at full resolution."""

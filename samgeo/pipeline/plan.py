@@ -21,7 +21,7 @@ from samgeo.settings import Settings
 from samgeo.stretch import sample_windows
 from samgeo.tiling import Tiling
 
-FORMAT = 2
+FORMAT = 3
 """Raised when part files of an older version would mean something else."""
 
 SAMPLE_PX = 500_000
@@ -72,7 +72,6 @@ def make_plan(
         "format": FORMAT,
         "samgeo": __version__,
         "raster": {
-            "size and time": raster.fingerprint,
             "content": content_digest(raster),
             "grid": raster.grid.to_dict(),
             "stretch": raster.stretch.to_dict(),

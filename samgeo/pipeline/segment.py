@@ -11,11 +11,13 @@ A run that was stopped goes on from its part files: A skips what is done, B and 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import compress
+from operator import not_
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ from samgeo.pipeline.plan import Plan, describe, make_plan
 from samgeo.pipeline.prompted import account, add_prompted, group_by_window, growth_jobs, prompt_jobs
 from samgeo.pipeline.result import Feature, Origin, Segmentation
 from samgeo.pipeline.store import PolygonStore
-from samgeo.pipeline.tilejob import ModelAddress, TileJob, run_tile
+from samgeo.pipeline.tilejob import CheckJob, ModelAddress, TileJob, run_check, run_tile
 from samgeo.prompts.placed import PlacedPrompts
 from samgeo.prompts.prompts import Prompts
 from samgeo.raster.reader import Raster
@@ -47,7 +49,7 @@ class Progress:
     """How far a run is."""
 
     phase: str
-    """fetching, tiles, growing, refining, assembling or writing."""
+    """fetching, tiles, growing, refining, assembling or writing; checking: what an earlier run left."""
     done: int
     """Windows, features or bytes that are done, those of an earlier run among them."""
     total: int
@@ -176,15 +178,28 @@ class _Work:
     def _run(
         self, function: Callable[[Any], int], jobs: list[TileJob] | list[GrowJob] | list[RefineJob], phase: str
     ) -> None:
-        """Phase A: run the jobs whose part files are not there."""
+        """Phase A: run the jobs whose part files are not there, once it is sure that those which are can be used."""
         there = set(self.journal.names())  # never ask a shared disk for a file that another machine has yet to write
-        left = [job for job in jobs if job.part.stem not in there or not self.journal.is_done(job.part.stem)]
+        done_before = [job.part.stem in there and self.journal.is_done(job.part.stem) for job in jobs]
+        left = list(compress(jobs, map(not_, done_before)))
         done, pixels = len(jobs) - len(left), 0
         if jobs:
             self.tell(Progress(phase=phase, done=done, total=len(jobs)))
+        self._check(list(compress(jobs, done_before)))
         for _ in self.run_all(function, left):
             done, pixels = done + 1, pixels + self.plan.run.tiling.stride_px**2
             self.tell(Progress(phase=phase, done=done, total=len(jobs), pixels=pixels))
+
+    def _check(self, kept: Sequence[TileJob | GrowJob | RefineJob]) -> None:
+        """Raise if a part file of an earlier run was made from other pixels than there are now."""
+        jobs = [CheckJob(run=job.run, part=job.part, about=str(job)) for job in kept]
+        for done, (job, is_same) in enumerate(self.run_all(run_check, jobs), start=1):
+            if not is_same:
+                raise UsageError(
+                    f"{self.journal.folder}: a run that was not finished saw other pixels in the {job}; expected the "
+                    "raster as it was then. Fix: start anew with --no-resume"
+                )
+            self.tell(Progress(phase="checking", done=done, total=len(jobs)))
 
 
 @contextmanager

@@ -19,10 +19,10 @@ from samgeo.errors import ModelError
 from samgeo.model.automatic import EverythingSettings, generate_masks
 from samgeo.model.contract import Embedding, PromptableModel
 from samgeo.pipeline.journal import write_part
-from samgeo.pipeline.parts import pack_masks
+from samgeo.pipeline.parts import pack_masks, require_part
 from samgeo.pipeline.prompting import ObjectPrompt, segment_objects
+from samgeo.pipeline.witness import Witness, looks_the_same
 from samgeo.pixels import Mask, Window
-from samgeo.raster.coarse import read_rgb_coarse
 from samgeo.raster.reader import Raster, RasterSource
 from samgeo.settings import Granularity
 from samgeo.stitch.table import MaskTable, is_cut
@@ -94,7 +94,8 @@ class TileJob:
 
 def run_tile(job: TileJob) -> int:
     """Do a job and write its part file, with masks in pixels of the run's tiling. Returns the number of masks."""
-    seen = look(job.run, job.window)
+    witness = Witness()
+    seen = look(job.run, job.window, witness)
     found = [] if seen is None else _find(*seen, job)
     found = [(key, mask.shift(job.window.row, job.window.col)) for key, mask in found]
     if job.run.scale > 1:
@@ -103,8 +104,28 @@ def run_tile(job: TileJob) -> int:
     arrays = pack_masks(masks, [key for key, _ in found])
     if job.tile is not None:
         arrays |= MaskTable.from_masks(masks, tile=job.tile, tiling=job.run.tiling).arrays()
-    write_part(job.part, arrays)
+    write_part(job.part, arrays | witness.arrays())
     return len(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckJob:
+    """A part file of an earlier run, before this one relies on it."""
+
+    run: Run
+    """The run that goes on."""
+    part: Path
+    """The part file."""
+    about: str
+    """What it is about, in words."""
+
+    def __str__(self) -> str:
+        return self.about
+
+
+def run_check(job: CheckJob) -> bool:
+    """True if the part file was made from the pixels that are there now."""
+    return looks_the_same(_raster(job.run), require_part(job.part))
 
 
 def encode(
@@ -131,10 +152,9 @@ def clip(mask: Mask, valid: NDArray[np.bool_]) -> Mask:
     return cut.shift(inside.window.row, inside.window.col)
 
 
-def look(run: Run, window: Window) -> tuple[PromptableModel, Embedding, NDArray[np.bool_]] | None:
+def look(run: Run, window: Window, witness: Witness) -> tuple[PromptableModel, Embedding, NDArray[np.bool_]] | None:
     """The model, the embedding of a window and its valid pixels (h, w); None if there are none."""
-    raster = run.raster if isinstance(run.raster, Raster) else _open(run.raster)
-    rgb, valid = read_rgb_coarse(raster, window, run.scale)
+    rgb, valid = witness.look(_raster(run), window, run.scale)
     if not valid.any():
         return None
     model = run.model.load() if isinstance(run.model, ModelAddress) else run.model
@@ -171,6 +191,10 @@ def _load(address: ModelAddress) -> PromptableModel:
     from samgeo.model.weights import load_model
 
     return cast(PromptableModel, load_model(address.name, device=address.device, precision=address.precision))
+
+
+def _raster(run: Run) -> Raster:
+    return run.raster if isinstance(run.raster, Raster) else _open(run.raster)
 
 
 @lru_cache(maxsize=2)
