@@ -1,0 +1,177 @@
+"""Short sequences of frames and what is asked of them: of a tracker here, and of a reference's video predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samgeo.model.predict import Model
+from samgeo.model.spec import ModelSpec
+from samgeo.model.tracker import TrackedObject, Tracker
+from tests.model.seeded import TINY, picture, sample, seeded_model
+
+FRAMES = 8
+HEIGHT, WIDTH = 90, 120
+"""Of the frames that small members see."""
+PRESENCE = "mask_decoder.pred_obj_score_head.layers.2.bias"
+"""How an official name ends: what is added to it says how sure the network is that an object is there."""
+
+Outcome = dict[str, NDArray[Any]]
+"""`STEP/OBJECT/FRAME/KIND`, KIND is logits (h, w), presence (1,), or full: (H, W) logits, or the mask, of the frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """A prompt for one object in one frame: one of the three."""
+
+    object_id: str
+    frame: int
+    points: tuple[tuple[float, float, int], ...] = ()
+    """x, y in 0..1 of the frame, and label."""
+    box: tuple[float, float, float, float] = ()
+    """x_min, y_min, x_max, y_max in 0..1 of the frame."""
+    disc: tuple[float, float, float] = ()
+    """A mask: x, y, radius in 0..1 of the frame's width; a radius of 0 is an empty mask."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Propagate:
+    """Track from one frame to another."""
+
+    start: int
+    stop: int
+
+    @property
+    def reverse(self) -> bool:
+        return self.stop < self.start
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """What is asked, one after the other."""
+
+    steps: tuple[Prompt | Propagate, ...]
+    corrections_stay: bool = True
+    presence: float = 5.0
+    """How sure the network is that objects are there: 5 is sure with these weights, 0.4 is now and then."""
+
+
+LAST = FRAMES - 1
+CORRECTION = (
+    Prompt(object_id="a", frame=0, points=((0.4, 0.4, 1),)),
+    Propagate(start=0, stop=LAST),
+    Prompt(object_id="a", frame=5, points=((0.6, 0.5, 0),)),
+    Prompt(object_id="a", frame=5, points=((0.45, 0.35, 1),)),
+    Prompt(object_id="a", frame=3, points=((0.5, 0.45, 1),)),
+    Propagate(start=4, stop=LAST),
+    Propagate(start=LAST, stop=0),
+)
+SCRIPTS = {
+    "click, box": Script(
+        steps=(
+            Prompt(object_id="a", frame=0, points=((0.4, 0.4, 1),)),
+            Prompt(object_id="b", frame=2, box=(0.3, 0.3, 0.6, 0.6)),
+            Propagate(start=0, stop=LAST),
+            Propagate(start=2, stop=0),
+        )
+    ),
+    "box with clicks": Script(
+        steps=(
+            Prompt(object_id="a", frame=4, box=(0.3, 0.3, 0.6, 0.6)),
+            Prompt(object_id="a", frame=4, points=((0.35, 0.35, 1), (0.7, 0.7, 0))),
+            Propagate(start=4, stop=1),
+        )
+    ),
+    "mask, reverse": Script(
+        steps=(
+            Prompt(object_id="a", frame=3, disc=(0.4, 0.4, 0.2)),
+            Propagate(start=3, stop=LAST),
+            Propagate(start=3, stop=0),
+            Prompt(object_id="a", frame=6, disc=(0.6, 0.5, 0.1)),
+            Prompt(object_id="a", frame=6, points=((0.6, 0.5, 1),)),
+            Propagate(start=LAST, stop=2),
+        )
+    ),
+    "correction": Script(steps=CORRECTION),
+    "correction forgotten": Script(steps=CORRECTION, corrections_stay=False),
+    "hidden": Script(
+        steps=(
+            Prompt(object_id="a", frame=0, points=((0.4, 0.4, 1),)),
+            Prompt(object_id="a", frame=4, disc=(0.5, 0.5, 0.0)),
+            Prompt(object_id="b", frame=1, disc=(0.5, 0.5, 0.2)),
+            Propagate(start=0, stop=LAST),
+        ),
+        presence=0.38,
+    ),
+}
+
+TINY_TRACKERS = {
+    "tiny-sam2": replace(TINY["tiny-sam2"], frame_px=128, memory={}),
+    "tiny-sam2.1": replace(TINY["tiny-sam2"], name="tiny-sam2.1", frame_px=128, memory={"newer": True}),
+}
+"""Members with a memory, small."""
+
+
+def clip(height: int, width: int) -> list[NDArray[np.uint8]]:
+    """Frames (height, width, 3) in which everything moves, and light changes."""
+    image = picture(height, width).astype(np.int16)
+    moved = (np.roll(image, (n * height // 60, n * width // 40), axis=(0, 1)) + 6 * n for n in range(FRAMES))
+    return [frame.clip(0, 255).astype(np.uint8) for frame in moved]
+
+
+def disc(height: int, width: int, circle: tuple[float, float, float]) -> NDArray[np.bool_]:
+    """The mask of a prompt, (height, width)."""
+    y, x = np.mgrid[:height, :width]
+    inside: NDArray[np.bool_] = np.hypot(x - circle[0] * width, y - circle[1] * height) < circle[2] * width
+    return inside
+
+
+def clip_model(spec: ModelSpec, script: Script) -> Model:
+    """The network with seeded weights, as sure of objects as the script wants."""
+    model = seeded_model(spec)
+    model.sam.get_parameter(PRESENCE).data.add_(script.presence)
+    return model
+
+
+def packed(outcome: Outcome) -> Outcome:
+    """Samples of everything: by kind, a row for each answer in the order of their names."""
+    kinds = ("logits", "presence", "full")
+    return {k: np.stack([sample(outcome[n], 32) for n in sorted(outcome) if n.endswith(k)]) for k in kinds}
+
+
+def play(tracker: Tracker, script: Script, shape: tuple[int, int]) -> Outcome:
+    """Everything that a tracker with the frames of a clip answers."""
+    found: Outcome = {}
+    for number, step in enumerate(script.steps):
+        if isinstance(step, Prompt):
+            shown = {step.frame: {step.object_id: _prompt(tracker, step, shape)}}
+        else:
+            tracked = tracker.propagate(start=step.start, stop=step.stop, reverse=step.reverse)
+            shown = {seen.frame: seen.objects for seen in tracked}
+        for frame, objects in shown.items():
+            found |= _named(f"{number}", frame, objects, shape)
+    return found
+
+
+def _prompt(tracker: Tracker, prompt: Prompt, shape: tuple[int, int]) -> TrackedObject:
+    (height, width), where = shape, (prompt.object_id, prompt.frame)
+    if prompt.box:
+        return tracker.add_box(*where, np.array(prompt.box) * (width, height, width, height))
+    if prompt.disc:
+        return tracker.add_mask(*where, disc(height, width, prompt.disc))
+    points = np.array(prompt.points)
+    return tracker.add_points(*where, points[:, :2] * (width, height), points[:, 2].astype(int))
+
+
+def _named(number: str, frame: int, objects: Mapping[Any, TrackedObject], shape: tuple[int, int]) -> Outcome:
+    found: Outcome = {}
+    for object_id, shown in objects.items():
+        name = f"{number}/{object_id}/{frame}"
+        found[f"{name}/logits"] = shown.logits
+        found[f"{name}/presence"] = np.array([shown.presence], np.float32)
+        found[f"{name}/full"] = shown.mask.to_array(*shape)
+    return found
