@@ -100,14 +100,21 @@ class LongestSideFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class SquareFrame:
-    """SAM 2's: a square of `size_px` whatever the image's proportions, resampled with antialiasing in 0..1."""
+    """SAM 2's: a square of `size_px` whatever the image's proportions, resampled with antialiasing in 0..1.
+
+    EfficientSAM's is without antialiasing, and enlarges logits by cubic interpolation.
+    """
 
     size_px: int = 1024
+    antialias: bool = True
+    """Average the pixels of larger images, else read some of them."""
+    cubic: bool = False
+    """How logits are enlarged; else bilinear."""
 
     def prepare(self, image: NDArray[np.uint8]) -> Tensor:
         """(H, W, 3) uint8 -> (1, 3, size, size)."""
         size = (self.size_px, self.size_px)
-        squeezed = F.interpolate(_planes(image) / 255, size, mode="bilinear", antialias=True)
+        squeezed = F.interpolate(_planes(image) / 255, size, mode="bilinear", antialias=self.antialias)
         mean, std = (torch.tensor(x).view(3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
         return (squeezed - mean) / std
 
@@ -117,9 +124,56 @@ class SquareFrame:
 
     def to_image(self, logits: Tensor, shape: tuple[int, int]) -> tuple[Tensor, int, int]:
         """Straight to the image."""
+        if self.cubic:
+            return F.interpolate(logits[None, None], shape, mode="bicubic")[0, 0], 0, 0
         if shape == (self.size_px, self.size_px):
             return enlarge_object(logits, shape)
         return _resample(logits, shape), 0, 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LetterboxFrame:
+    """FastSAM's: the longest side at `size_px`, and grey around it up to whole blocks; in 0..1."""
+
+    size_px: int = 1024
+    block_px: int = 32
+    """What the network halves five times."""
+
+    def prepare(self, image: NDArray[np.uint8]) -> Tensor:
+        """(H, W, 3) uint8 -> (1, 3, H', W'), resampled without antialiasing and rounded to 8 bit."""
+        shape = (image.shape[0], image.shape[1])
+        left, top, right, bottom = self.inner_box(shape)
+        height, width = self._outer(shape)
+        resized = F.interpolate(_planes(image), (bottom - top, right - left), mode="bilinear").round()
+        return F.pad(resized, (left, width - right, top, height - bottom), value=114) / 255
+
+    def to_frame(self, xy: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Each axis has its own ratio, because both new sides are rounded to whole pixels."""
+        left, top, right, bottom = self.inner_box(shape)
+        ratio = ((right - left) / shape[1], (bottom - top) / shape[0])
+        return ((xy.astype(np.float64) + 0.5) * ratio - 0.5 + (left, top)).astype(np.float32)
+
+    def to_image(self, logits: Tensor, shape: tuple[int, int]) -> tuple[Tensor, int, int]:
+        """To the frame, then without the grey to the image."""
+        left, top, right, bottom = self.inner_box(shape)
+        if (bottom, right) == shape and (left, top) == (0, 0):
+            return enlarge_object(logits, shape)
+        framed = _resample(logits, self._outer(shape))[top:bottom, left:right]
+        return _resample(framed, shape), 0, 0
+
+    def inner_box(self, shape: tuple[int, int]) -> tuple[int, int, int, int]:
+        """x_min, y_min, x_max, y_max of an image of `shape` (H, W) in the frame."""
+        (height, width), (outer_height, outer_width) = self._inner(shape), self._outer(shape)
+        left, top = (outer_width - width) // 2, (outer_height - height) // 2
+        return left, top, left + width, top + height
+
+    def _inner(self, shape: tuple[int, int]) -> tuple[int, int]:
+        height, width = (max(round(side * self.size_px / max(shape)), 1) for side in shape)
+        return height, width
+
+    def _outer(self, shape: tuple[int, int]) -> tuple[int, int]:
+        height, width = (-(-side // self.block_px) * self.block_px for side in self._inner(shape))
+        return height, width
 
 
 def enlarge_object(logits: Tensor, shape: tuple[int, int]) -> tuple[Tensor, int, int]:

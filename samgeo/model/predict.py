@@ -7,8 +7,7 @@ it, in 16 bit, or in 32 with `precision="exact"`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -17,14 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samgeo.errors import ModelError, PromptError
 from samgeo.model.frame import Frame
-from samgeo.model.limits import plain_refusals
 from samgeo.model.mask_decoder import NUM_MASKS, Attended
+from samgeo.model.running import Running
 from samgeo.model.sam import Features, Sam
 from samgeo.model.sam2 import stable_or_best
 from samgeo.model.scoring import MaskScorer, describe
-from samgeo.model.spec import ModelSpec
 from samgeo.pixels import Mask, PixelPrompts, Window
 
 DRAW_AT_ONCE = 16
@@ -46,23 +43,8 @@ class ImageEmbedding:
         return {name: value[0].cpu().numpy() for name, value in named if value is not None}
 
 
-class Model:
+class Model(Running[Sam]):
     """A network with its name, device and precision; fulfils `contract.PromptableModel`."""
-
-    def __init__(
-        self, sam: Sam, *, name: str, sha256: str, device: torch.device, precision: str, spec: ModelSpec
-    ) -> None:
-        """precision: "exact", or the 16-bit type of autocast: "bf16", "fp16"; "fp32" where the device has neither."""
-        self.sam = sam.to(device).eval().requires_grad_(requires_grad=False)
-        self.name = name
-        self.sha256 = sha256
-        self.device = device
-        self.precision = precision
-        self.tile_px = spec.tile_px
-        self.everything = spec.everything
-
-    def __repr__(self) -> str:
-        return f"Model({self.name!r}, device={str(self.device)!r}, precision={self.precision!r})"
 
     @overload
     def encode(self, image: NDArray[np.uint8]) -> ImageEmbedding: ...
@@ -79,17 +61,6 @@ class Model:
         stored = Features(**{k: v.to(self._stored) for k, v in features._asdict().items() if v is not None})
         return ImageEmbedding(features=stored, shape=(image.shape[0], image.shape[1]))
 
-    def look(self, image: NDArray[np.uint8], encode: Callable[[Tensor], Features]) -> Features:
-        """One (H, W, 3) uint8 RGB image through one of the network's ways to encode, as computed.
-
-        Raises ModelError for an array of another shape or type.
-        """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-            raise ModelError(f"image of shape {image.shape}, {image.dtype}: expected (height, width, 3) uint8 RGB")
-        tensor = self.sam.frame.prepare(image).to(self.device)  # (1, 3, H', W')
-        with torch.inference_mode(), self.numerics():
-            return encode(tensor)
-
     def restore(self, arrays: Mapping[str, NDArray[np.generic]], shape: tuple[int, int]) -> ImageEmbedding:
         """The embedding whose `arrays()` these are; `shape` is the (H, W) of its image."""
         tensors = {name: torch.from_numpy(np.array(a)).to(self.device)[None] for name, a in arrays.items()}
@@ -103,7 +74,7 @@ class Model:
         stored = embedding.features
         units = None if stored.units is None else stored.units.to(self._computed)
         features = stored._replace(stride16=stored.stride16.to(self._computed), units=units)
-        points, labels, boxes, earlier = self._tensors(prompts, embedding)
+        points, labels, boxes, earlier = self.in_frame(prompts, embedding.shape, embedding.features.logits_size)
         clicks, kinds = self.sam.list_prompts(points, labels, boxes)
         with torch.inference_mode(), self.numerics():
             position, sparse, dense, alike = self.sam.embed_prompts(features, clicks, kinds, earlier)
@@ -136,56 +107,6 @@ class Model:
                 facts = describe(logits, predicted, units, points[part], labels[part])
                 scores[part] = scorer(facts, tokens[part]).cpu().numpy()
         return scores
-
-    def _tensors(
-        self, prompts: PixelPrompts, embedding: ImageEmbedding
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """points (N, K, 2), labels (N, K), boxes (N, 4) or None, masks (N, 1, h, w) or None; x,y in the frame."""
-        for name in ("points", "boxes", "masks"):
-            array = getattr(prompts, name)
-            if array is not None and not np.isfinite(array).all():
-                raise PromptError(f"{name} contain values that are not finite: expected pixel coordinates or logits")
-        n = len(prompts)
-        points = np.zeros((n, 0, 2), np.float32) if prompts.points is None else prompts.points
-        labels = np.zeros((n, 0), np.int64) if prompts.labels is None else prompts.labels
-        masks = None
-        if prompts.masks is not None:
-            masks = self._tensor(prompts.masks)[:, None]
-            wanted = embedding.features.logits_size
-            if masks.shape[-2:] != wanted:
-                raise PromptError(f"mask prompts of {tuple(masks.shape[-2:])}: expected logits of {wanted}")
-        frame, shape = self.sam.frame, embedding.shape
-        boxes = prompts.boxes
-        return (
-            self._tensor(frame.to_frame(points.astype(np.float32), shape)),
-            self._tensor(labels.astype(np.int64)),
-            None if boxes is None else self._tensor(frame.to_frame(boxes.reshape(-1, 2, 2), shape)).reshape(-1, 4),
-            masks,
-        )
-
-    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-
-    @property
-    def _stored(self) -> torch.dtype:
-        return torch.float32 if self.precision == "exact" else torch.float16
-
-    @property
-    def _computed(self) -> torch.dtype:
-        return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision, torch.float32)
-
-    @contextmanager
-    def numerics(self) -> Iterator[None]:
-        """What products are computed in, and plain words for what the device cannot do."""
-        with plain_refusals(self.device), self._products():
-            yield
-
-    def _products(self) -> AbstractContextManager[object]:
-        if self._computed != torch.float32:
-            return torch.autocast(self.device.type, self._computed)
-        if self.precision == "exact" and self.device.type == "cuda":  # else convolutions keep 10 bits of each number
-            return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-        return nullcontext()
 
 
 class NetworkMasks:
