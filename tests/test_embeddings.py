@@ -2,11 +2,10 @@
 
 import hashlib
 import math
-import multiprocessing
 import os
+import shutil
 import stat
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -252,8 +251,6 @@ def test_full_disk(tmp_path, monkeypatch):
 
 
 def test_folder_removed_in_between(tmp_path):
-    import shutil
-
     cache = EmbeddingCache(tmp_path / "cache")
     cache.put(key(1), entry())
     shutil.rmtree(cache.folder)
@@ -268,23 +265,3 @@ def test_default_folder(monkeypatch, tmp_path):
     assert EmbeddingCache().folder == tmp_path / "embeddings"
     monkeypatch.delenv("SAMGEO_CACHE")
     assert default_folder().name == "embeddings"
-
-
-def _use(folder: Path, seed: int) -> int:
-    """Get or make 150 of 40 entries; how many came back wrong."""
-    warnings.simplefilter("error")
-    cache, rng, wrong = EmbeddingCache(folder, max_bytes=60_000), np.random.default_rng(seed), 0
-    for number in rng.integers(0, 40, 150):
-        arrays = cache.get(key(number))
-        if arrays is None:
-            cache.put(key(number), {"a": np.full(700, number, np.int32)})
-        else:
-            wrong += not (arrays["a"] == number).all()
-    return wrong + cache.counts.dropped
-
-
-def test_many_processes(tmp_path):
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        assert pool.starmap(_use, [(tmp_path / "cache", seed) for seed in range(4)]) == [0] * 4
-    cache = EmbeddingCache(tmp_path / "cache")
-    assert all(cache.get(path.stem) is not None for path in entries(cache))
