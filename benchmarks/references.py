@@ -199,6 +199,63 @@ def _overrides(spec: ModelSpec) -> list[str]:
     ]
 
 
+class ReferenceEfficientSam(Reference):
+    """yformer/EfficientSAM."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        from efficient_sam import efficient_sam
+
+        numbers = dict(spec.encoder)
+        network = efficient_sam.build_efficient_sam(numbers["patch_embed_dim"], numbers["num_heads"])
+        if spec.name not in MODELS:
+            side = spec.frame_px // 16
+            network.image_encoder = efficient_sam.ImageEncoderViT(
+                img_size=spec.frame_px,
+                patch_size=16,
+                in_chans=3,
+                normalization_type="layer_norm",
+                mlp_ratio=4.0,
+                neck_dims=[256, 256],
+                act_layer=torch.nn.GELU,
+                **numbers,
+            )
+            network.prompt_encoder = efficient_sam.PromptEncoder(256, (side, side), (spec.frame_px, spec.frame_px))
+        super().__init__(network)
+
+    def encode(self, image: NDArray[np.uint8]) -> Arrays:
+        """Only stride 16."""
+        self.shape = image.shape[:2]
+        planes = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+        with torch.inference_mode():
+            self.embedding = self.network.get_image_embeddings(planes)
+        return {"stride16": self.embedding.numpy()[0]}
+
+    def answer(self, prompts: PixelPrompts, *, multimask: bool) -> Arrays:
+        """It knows no masks: a mask alone is asked for by the box around it."""
+        boxes = prompts.boxes
+        if prompts.masks is not None and prompts.points is None:
+            logits = prompts.masks[0]
+            rows, cols = (np.flatnonzero((logits > 0).any(axis=axis)) for axis in (1, 0))
+            corners = np.array([cols[0], rows[0], cols[-1], rows[-1]]) * 4 + (0, 0, 3, 3)
+            boxes = corners * (np.tile(self.shape[::-1], 2) / (4 * len(logits)))
+        points, labels = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
+        if boxes is not None:
+            points, labels = np.reshape(boxes, (2, 2)), np.array([2, 3])
+        if prompts.points is not None and prompts.labels is not None:
+            points, labels = np.concatenate([points, prompts.points[0]]), np.concatenate([labels, prompts.labels[0]])
+        given = (
+            self.embedding,
+            torch.from_numpy(points.astype(np.float32))[None, None],
+            torch.from_numpy(labels)[None, None],
+            multimask,
+            *self.shape,
+        )
+        with torch.inference_mode():
+            logits, scores = self.network.predict_masks(*given)
+            full, _ = self.network.predict_masks(*given, *self.shape)
+        return {"logits": logits[0, 0].numpy(), "scores": scores[0, 0].numpy(), "full": full[0, 0].numpy()}
+
+
 REFERENCES: dict[str, type[Reference]] = {
     "sam": ReferenceSam,
     "mobile-sam": ReferenceMobileSam,
@@ -206,5 +263,6 @@ REFERENCES: dict[str, type[Reference]] = {
     "light-hq-sam": ReferenceLightHQSam,
     "sam2": ReferenceSam2,
     "hq-sam2": ReferenceHQSam2,
+    "efficient-sam": ReferenceEfficientSam,
 }
 """By `ModelSpec.architecture`."""

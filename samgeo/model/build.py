@@ -14,6 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from samgeo.errors import WeightsError
+from samgeo.model import efficient_sam
+from samgeo.model.efficient_sam import (
+    EfficientAttentionBlock,
+    EfficientMaskDecoder,
+    EfficientPromptEncoder,
+    EfficientSam,
+)
+from samgeo.model.efficient_vit import EfficientViT
 from samgeo.model.frame import LongestSideFrame, SquareFrame
 from samgeo.model.hiera import HieraEncoder
 from samgeo.model.hq import HQMaskDecoder, HQSam
@@ -25,7 +33,7 @@ from samgeo.model.sam import Sam
 from samgeo.model.sam2 import Sam2
 from samgeo.model.spec import ModelSpec
 from samgeo.model.tiny_vit import TinyViT
-from samgeo.model.transformer import TwoWayTransformer
+from samgeo.model.transformer import TwoWayAttentionBlock, TwoWayTransformer
 from samgeo.model.vit import ImageEncoderViT
 
 
@@ -92,10 +100,26 @@ def build_sam2(spec: ModelSpec, decoder_kind: type[MaskDecoder] = MaskDecoder) -
     )
 
 
-def mask_decoder(dim: int, decoder: type[MaskDecoder] = MaskDecoder, **settings: Any) -> MaskDecoder:
+def build_efficient_sam(spec: ModelSpec) -> EfficientSam:
+    """EfficientSAM: a plain ViT, and small differences in every part after it."""
+    return EfficientSam(
+        EfficientViT(**spec.encoder, out_channels=spec.dim),
+        EfficientPromptEncoder(embed_dim=spec.dim, image_size_px=spec.frame_px),
+        mask_decoder(spec.dim, EfficientMaskDecoder, block=EfficientAttentionBlock),
+        frame=SquareFrame(size_px=spec.frame_px, antialias=False, cubic=True),
+    )
+
+
+def mask_decoder(
+    dim: int,
+    decoder: type[MaskDecoder] = MaskDecoder,
+    *,
+    block: type[TwoWayAttentionBlock] = TwoWayAttentionBlock,
+    **settings: Any,
+) -> MaskDecoder:
     """The mask decoder with the sizes that the whole family shares. settings: further arguments of its class."""
     return decoder(
-        transformer=TwoWayTransformer(depth=2, embedding_dim=dim, num_heads=8, mlp_dim=2048),
+        transformer=TwoWayTransformer(depth=2, embedding_dim=dim, num_heads=8, mlp_dim=2048, block=block),
         transformer_dim=dim,
         upscaling_dims=(dim // 4, dim // 8),
         **settings,
@@ -120,6 +144,7 @@ ARCHITECTURES = {
     "light-hq-sam": Architecture(build=build_light_hq_sam, unread=CLASSIFIER),
     "sam2": Architecture(build=build_sam2, renames=SAM2_NAMES),
     "hq-sam2": Architecture(build=build_hq_sam2, renames=SAM2_NAMES),
+    "efficient-sam": Architecture(build=build_efficient_sam, renames=efficient_sam.names()),
 }
 """Kinds of networks by `ModelSpec.architecture`."""
 

@@ -92,6 +92,8 @@ def enlarger(channels: int, middle: int, channels_out: int) -> nn.Sequential:
 class HQSam(Sam):
     """SAM with an image encoder that returns an early feature too."""
 
+    mask_decoder: HQMaskDecoder
+
     def encode(self, image: Tensor) -> Features:
         """(B, 3, H, W) -> the image embedding, and the HQ features at stride 4."""
         embedding, early = self.image_encoder(image)

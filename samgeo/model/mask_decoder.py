@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samgeo.model import likeness
-from samgeo.model.layers import MLP, LayerNorm2d
+from samgeo.model.layers import MLP, Activation, LayerNorm2d
 from samgeo.model.transformer import TwoWayTransformer
 
 NUM_MASKS = 4
@@ -52,6 +53,8 @@ class Attended(NamedTuple):
 class MaskDecoder(nn.Module):
     """Image embedding and prompt tokens to mask logits at stride 4 and IoU predictions."""
 
+    head_activation: Activation = staticmethod(F.relu)
+    """Of the MLPs that turn tokens into weights and IoU."""
     refines: bool = False
     """Something is added to masks that are judged without it, see `hq`."""
 
@@ -98,9 +101,10 @@ class MaskDecoder(nn.Module):
             self.unit = nn.Conv2d(high_res_channels, likeness_dim, 1)
             products += likeness_dim + len(likeness.MAPS)
         self.output_hypernetworks_mlps = nn.ModuleList(
-            MLP(transformer_dim, transformer_dim, products, 3) for _ in range(NUM_MASKS)
+            MLP(transformer_dim, transformer_dim, products, 3, activation=self.head_activation)
+            for _ in range(NUM_MASKS)
         )
-        self.iou_prediction_head = MLP(transformer_dim, 256, NUM_MASKS, 3)
+        self.iou_prediction_head = MLP(transformer_dim, 256, NUM_MASKS, 3, activation=self.head_activation)
 
     def forward(
         self,

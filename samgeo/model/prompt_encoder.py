@@ -96,15 +96,17 @@ class PromptEncoder(nn.Module):
         looks: (N, T, D), what the image looks like there, from `likeness.compare`.
         origin_px: (N, 2) added to the positions (training shows every part of the frame that way). -> (N, T, C)
         """
-        xy = points.float() + 0.5  # centres lie half a pixel from the pixel's corner
-        if origin_px is not None:
-            xy = xy + origin_px[:, None]
-        position = self.pe_layer.encode(xy)  # (N, T, C)
+        position = self.position(points, origin_px)  # (N, T, C)
         if looks is not None:
             position = position + self.look(looks)
         embeddings = [self.not_a_point_embed, *self.point_embeddings]
         kinds = torch.cat([e.get_parameter("weight") for e in embeddings])  # (5, C)
         return position * (labels >= 0)[..., None] + kinds[labels + 1]  # (N, T, C)
+
+    def position(self, points: Tensor, origin_px: Tensor | None) -> Tensor:
+        """Fourier features of points (N, T, 2), with origins (N, 2) added: (N, T, C)."""
+        xy = points.float() + 0.5  # centres lie half a pixel from the pixel's corner
+        return self.pe_layer.encode(xy if origin_px is None else xy + origin_px[:, None])
 
     def dense(self, masks: Tensor | None, maps: Tensor | None, *, count: int, size: tuple[int, int]) -> Tensor:
         """What is added to the image embedding of `size` (h, w) for `count` objects: (N, C, h, w).

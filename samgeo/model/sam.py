@@ -154,3 +154,11 @@ def with_corners(points: Tensor, labels: Tensor, boxes: Tensor | None) -> tuple[
         )
     corners = labels.new_tensor(BOX_CORNERS).expand(boxes.shape[0], -1)
     return torch.cat([points, boxes.reshape(-1, 2, 2)], dim=1), torch.cat([labels, corners], dim=1)
+
+
+def corners_first(points: Tensor, labels: Tensor, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The same without padding, and the box's two corners first, which is the order of SAM 2."""
+    if boxes is None:
+        return points, labels
+    corners, kinds = with_corners(points[:, :0], labels[:, :0], boxes)
+    return torch.cat([corners, points], dim=1), torch.cat([kinds, labels], dim=1)

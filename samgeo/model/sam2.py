@@ -21,7 +21,7 @@ from samgeo.model.memory_bank import NUM_MEMORIES, Recalled, Seen
 from samgeo.model.memory_encoder import MemoryEncoder
 from samgeo.model.positions import axial_rotation, sine_line, sine_map
 from samgeo.model.prompt_encoder import PromptEncoder
-from samgeo.model.sam import Features, Sam, with_corners
+from samgeo.model.sam import Features, Sam, corners_first
 
 STABILITY_OFFSET, STABLE = 0.05, 0.98
 """The first mask is stable if its cuts at plus and minus this logit have at least this IoU."""
@@ -183,10 +183,7 @@ class Sam2(Sam):
 
     def list_prompts(self, points: Tensor, labels: Tensor, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
         """The box's corners first, then clicks, then a padding point, unless there is only a mask."""
-        if boxes is not None:
-            corners, kinds = with_corners(points[:, :0], labels[:, :0], boxes)
-            points, labels = torch.cat([corners, points], dim=1), torch.cat([kinds, labels], dim=1)
-        return super().list_prompts(points, labels, None)
+        return super().list_prompts(*corners_first(points, labels, boxes), None)
 
 
 def _score(attended: Attended) -> Tensor:

@@ -121,6 +121,16 @@ def _sam2(version: str, size: str) -> ModelSpec:
     )
 
 
+def _efficient_sam(size: str, **encoder: Any) -> ModelSpec:
+    return ModelSpec(
+        name=f"efficient-sam-{size}",
+        architecture="efficient-sam",
+        encoder=encoder,
+        tile_px=1024,
+        everything=EverythingSettings(),
+    )
+
+
 MODELS = {
     spec.name: spec
     for spec in (
@@ -149,6 +159,8 @@ MODELS = {
             tile_px=1024,
             everything=EverythingSettings(),
         ),
+        _efficient_sam("ti", patch_embed_dim=192, depth=12, num_heads=3),
+        _efficient_sam("s", patch_embed_dim=384, depth=12, num_heads=6),
     )
 }
 """Models that can run here, by name."""

@@ -10,6 +10,7 @@ a window, attention knows from one bias for each distance in rows and columns.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +92,7 @@ class PatchEmbed(nn.Module):
 class Stage(nn.Module):
     """Blocks, and what brings their output to the next stage."""
 
-    def __init__(self, blocks: list[nn.Module], downsample: nn.Module | None) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], downsample: nn.Module | None) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.downsample = downsample

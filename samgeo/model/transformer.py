@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samgeo.model.layers import MLPBlock
+from samgeo.model.layers import Activation, MLPBlock
 
 
 class Attention(nn.Module):
@@ -48,6 +48,9 @@ class Attention(nn.Module):
 class TwoWayAttentionBlock(nn.Module):
     """Tokens to tokens, tokens to image, MLP, image to tokens; normalised after each."""
 
+    activation: Activation = staticmethod(F.relu)
+    """Of the MLP."""
+
     def __init__(self, embedding_dim: int, num_heads: int, mlp_dim: int, *, first: bool) -> None:
         super().__init__()
         self.first = first
@@ -55,34 +58,42 @@ class TwoWayAttentionBlock(nn.Module):
         self.norm1 = nn.LayerNorm(embedding_dim)
         self.cross_attn_token_to_image = Attention(embedding_dim, num_heads, downsample_rate=2)
         self.norm2 = nn.LayerNorm(embedding_dim)
-        self.mlp = MLPBlock(embedding_dim, mlp_dim)
+        self.mlp = MLPBlock(embedding_dim, mlp_dim, activation=self.activation)
         self.norm3 = nn.LayerNorm(embedding_dim)
         self.norm4 = nn.LayerNorm(embedding_dim)
         self.cross_attn_image_to_token = Attention(embedding_dim, num_heads, downsample_rate=2)
 
     def forward(self, tokens: Tensor, image: Tensor, token_pe: Tensor, image_pe: Tensor) -> tuple[Tensor, Tensor]:
         """tokens (N, T, C), image (N, HW, C) and their positions -> tokens and image, updated."""
-        if self.first:  # the first block has no residual here: tokens carry their position already
-            tokens = self.self_attn(tokens, tokens, tokens)
-        else:
-            q = tokens + token_pe
-            tokens = tokens + self.self_attn(q, q, tokens)
-        tokens = self.norm1(tokens)
+        tokens = self.norm1(self.among_tokens(tokens, token_pe))
         attended = self.cross_attn_token_to_image(tokens + token_pe, image + image_pe, image)
         tokens = self.norm2(tokens + attended)
         tokens = self.norm3(tokens + self.mlp(tokens))
         attended = self.cross_attn_image_to_token(image + image_pe, tokens + token_pe, tokens)
         return tokens, self.norm4(image + attended)
 
+    def among_tokens(self, tokens: Tensor, token_pe: Tensor) -> Tensor:
+        """Tokens attend to tokens: (N, T, C) -> (N, T, C)."""
+        if self.first:  # the first block has no residual here: tokens carry their position already
+            return self.self_attn(tokens, tokens, tokens)  # type: ignore[no-any-return]
+        q = tokens + token_pe
+        return tokens + self.self_attn(q, q, tokens)  # type: ignore[no-any-return]
+
 
 class TwoWayTransformer(nn.Module):
     """Blocks of two-way attention, then a last look of the tokens at the image."""
 
-    def __init__(self, *, depth: int, embedding_dim: int, num_heads: int, mlp_dim: int) -> None:
+    def __init__(
+        self,
+        *,
+        depth: int,
+        embedding_dim: int,
+        num_heads: int,
+        mlp_dim: int,
+        block: type[TwoWayAttentionBlock] = TwoWayAttentionBlock,
+    ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            TwoWayAttentionBlock(embedding_dim, num_heads, mlp_dim, first=i == 0) for i in range(depth)
-        )
+        self.layers = nn.ModuleList(block(embedding_dim, num_heads, mlp_dim, first=i == 0) for i in range(depth))
         self.final_attn_token_to_image = Attention(embedding_dim, num_heads, downsample_rate=2)
         self.norm_final_attn = nn.LayerNorm(embedding_dim)
 

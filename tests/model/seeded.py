@@ -62,6 +62,7 @@ TINY = {
         _tiny("hq-sam", TINY_VIT, granularity="best"),
         _tiny("light-hq-sam", TINY_TINY_VIT, granularity="best"),
         _tiny("hq-sam2", TINY_HIERA, memory={"newer": True}, pred_iou_thresh=0.8),
+        _tiny("efficient-sam", {"patch_embed_dim": 48, "depth": 2, "num_heads": 3}),
     )
 }
 """Members with all that the published ones have, but small."""

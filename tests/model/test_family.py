@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from samgeo.errors import WeightsError
+from samgeo.errors import SamgeoWarning, WeightsError
 from samgeo.model.build import assemble, official_names
+from samgeo.model.efficient_sam import box_of
 from samgeo.model.frame import LongestSideFrame, SquareFrame
 from samgeo.model.predict import Model
 from samgeo.model.sam2 import stable_or_best
@@ -110,3 +111,47 @@ def test_foreign_tensors_are_refused_by_name() -> None:
         WeightsError, match=r"1 missing \(mask_decoder.iou_token.weight\), 1 unknown \(mask_decoder.hf_"
     ):
         assemble(spec, tensors, source="weights.pth")
+
+
+def test_efficient_sam_reads_six_points_and_says_when_there_are_more() -> None:
+    """Padding of a batch does not count, and corners come before clicks."""
+    model = seeded_model(TINY["tiny-efficient-sam"])
+    embedding = model.encode(picture(64, 64))
+    rng = np.random.default_rng(3)
+    points, labels = rng.uniform(0, 64, (1, 9, 2)).astype(np.float32), np.array([[1, -1, 0, -1, 1, 1, -1, 0, 1]])
+    sparse = model.decode(embedding, PixelPrompts(points=points, labels=labels)).logits
+    dense = model.decode(embedding, PixelPrompts(points=points[labels >= 0][None], labels=labels[labels >= 0][None]))
+    np.testing.assert_array_equal(sparse, dense.logits)
+    boxes = np.array([[5, 6, 40, 50]], np.float32)
+    with pytest.warns(SamgeoWarning, match="reads 6 points an object"):
+        cut = model.decode(embedding, PixelPrompts(points=points, labels=labels, boxes=boxes))
+    kept = PixelPrompts(points=points[labels >= 0][None, :4], labels=labels[labels >= 0][None, :4], boxes=boxes)
+    np.testing.assert_array_equal(cut.logits, model.decode(embedding, kept).logits)
+
+
+def test_efficient_sam_takes_the_box_around_a_mask_where_there_is_nothing_else() -> None:
+    masks = np.full((3, 1, 16, 16), -1.0, np.float32)
+    masks[0, 0, 3:7, 5:6] = 1
+    masks[1, 0, 15, 0] = 1
+    expected = [[[20, 12], [23, 27]], [[0, 60], [3, 63]], [[0, 0], [63, 63]]]  # the last is empty
+    assert box_of(torch.from_numpy(masks)).tolist() == expected
+    model = seeded_model(TINY["tiny-efficient-sam"])
+    embedding = model.encode(picture(256, 256))
+    mask = np.full((2, 64, 64), -1.0, np.float32)
+    mask[:, 10:30, 20:50] = 1
+    by_mask = model.decode(embedding, PixelPrompts(masks=mask[:1])).logits[0]
+    by_box = model.decode(embedding, PixelPrompts(boxes=np.array([[80, 40, 199, 119]], np.float32))).logits[0]
+    np.testing.assert_allclose(by_mask, by_box, atol=1e-4)
+    points, labels = np.full((2, 1, 2), 70, np.float32), np.array([[1], [-1]])  # the second object has no click
+    both = model.decode(embedding, PixelPrompts(points=points, labels=labels, masks=mask)).logits
+    click = model.decode(embedding, PixelPrompts(points=points[:1], labels=labels[:1])).logits[0]
+    np.testing.assert_allclose(both, np.stack([click, by_box]), atol=1e-4)
+
+
+def test_hq_sam_adds_one_mask_to_all_three() -> None:
+    model = seeded_model(TINY["tiny-hq-sam"])
+    embedding = model.encode(picture(64, 64))
+    decoded = model.decode(embedding, PixelPrompts(points=np.array([[[20, 30]]], np.float32), labels=np.array([[1]])))
+    added = decoded.logits - decoded.unrefined
+    assert np.abs(added).max() > 1
+    np.testing.assert_allclose(added, np.broadcast_to(added[:, :1], added.shape), atol=1e-4)

@@ -26,11 +26,12 @@ FIRST = {
     "hq-sam": "image_encoder.pos_embed",
     "light-hq-sam": "image_encoder.patch_embed.seq.0.c.weight",
     "hq-sam2": "image_encoder.trunk.patch_embed.proj.weight",
+    "efficient-sam": "image_encoder.pos_embed",
 }
 """A tensor whose shape tells a small member from the published ones."""
 UNREAD = {"mobile-sam": {"image_encoder.head.bias": (1000,)}}
 """Tensors of the official files that no network here has."""
-IN_MODEL = ("sam2", "hq-sam2")
+IN_MODEL = ("sam2", "hq-sam2", "efficient-sam")
 """Official files of these have the tensors under the key `model`."""
 
 
