@@ -96,10 +96,12 @@ def mask_to_polygon(mask: Mask, grid: Grid) -> Polygonal:
 
 
 def to_map(geometry: Polygonal, grid: Grid) -> Polygonal:
-    """From pixel space to the map coordinates of the grid; outer rings run against the clock there."""
+    """From pixel space to the map coordinates of the grid. A valid polygon gives a valid one.
+
+    Where rounding moves a vertex of one edge across another edge that it lay on, both get a vertex there.
+    """
     moved = shapely.transform(geometry, lambda xy: np.stack(grid.to_map(xy[:, 0], xy[:, 1]), axis=1))
-    # Rows run down in pixel space and up on most maps. A grid that mirrors otherwise turns the rings around.
-    return shapely.orient_polygons(moved) if grid.transform.determinant > 0 else moved
+    return moved if shapely.is_valid(moved) else shapely.make_valid(moved, method="structure", keep_collapsed=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,22 +151,28 @@ def simplify(geometry: Polygonal, tolerance_m: float, grid: Grid) -> Polygonal:
     (Douglas and Peucker 1973, in GEOS's topology-preserving form).
     """
     to_ground, _ = ground_frame(geometry, grid)
-    simple = partial(shapely.simplify, tolerance=tolerance_m, preserve_topology=True)
-    return shapely.normalize(thinned(geometry, to_ground, simple))
+    return shapely.normalize(
+        thinned(geometry, to_ground, partial(shapely.simplify, preserve_topology=True), tolerance_m)
+    )
 
 
-def thinned(geometry: Any, to_ground: Floats, simple: Callable[[Any], Any]) -> Any:
-    """A geometry of pixel space, or an array of them, as it is left by `simple`, which drops vertices.
+def thinned(geometry: Any, to_ground: Floats, simple: Callable[..., Any], tolerance_m: float) -> Any:
+    """A geometry of pixel space, or an array of them, as `simple(geometry, tolerance=...)` leaves it.
 
-    `simple` sees metres, and a third coordinate that tells which vertices stay: none has to come back from the ground.
+    `simple` drops vertices. It works where lengths are those on the ground but for rotation and one factor, by a matrix
+    so short that whole pixels stay exact: what lies on a line there lies on it in pixel space, so that what is valid
+    there is valid here. A third coordinate tells which vertices stay.
     """
+    shape = np.linalg.cholesky(to_ground.T @ to_ground).T  # to_ground without its rotation
+    metres = shape[0, 0]
+    exact = np.rint(shape / metres * 2**20) / 2**20
     vertices = shapely.get_coordinates(geometry)
     numbered = shapely.transform(
         shapely.force_3d(geometry),
-        lambda xyz: np.column_stack([xyz[:, :2] @ to_ground.T, np.arange(len(xyz))]),
+        lambda xyz: np.column_stack([xyz[:, :2] @ exact.T, np.arange(len(xyz))]),
         include_z=True,
     )
-    found = simple(numbered)
+    found = simple(numbered, tolerance=tolerance_m / metres)
     kept = shapely.get_coordinates(found, include_z=True)[:, 2].astype(np.int64)
     return shapely.set_coordinates(shapely.force_2d(found), vertices[kept])
 

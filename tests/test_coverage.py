@@ -74,6 +74,7 @@ def test_no_gap_and_no_overlap_between_features_across_blocks(
     assert len(simple) == len(store)
     assert shapely.is_valid(simple).all()
     assert not shapely.is_empty(simple).any()
+    assert shapely.is_valid([to_map(polygon, grid) for polygon in simple]).all()
     whole = shapely.box(0, 0, grid.width, grid.height)
     assert shapely.area(simple).sum() == whole.area  # whole numbers: exact
     assert shapely.equals(shapely.union_all(simple), whole)

@@ -18,6 +18,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from pyproj import Geod
 from rasterio.features import rasterize
+from scipy.ndimage import gaussian_filter
 
 from samgeo.errors import ResourceLimitError
 from samgeo.grid import Grid, parse_crs
@@ -211,6 +212,27 @@ def test_simplify_keeps_vertices_topology_and_distance(array: NDArray[np.bool_],
     given_vertices = set(map(tuple, shapely.get_coordinates(outline)))
     assert set(map(tuple, shapely.get_coordinates(simple))) <= given_vertices
     assert shapely.hausdorff_distance(simple.boundary, outline.boundary) * 0.5 <= tolerance * 1.01
+
+
+TURNED = Affine.translation(4e5, 5e6) @ Affine.rotation(31) @ Affine.shear(9, 0) @ Affine.scale(0.1, -0.13)
+
+
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.5, 1.0, 2.0]), st.sampled_from([0.05, 0.1, 0.3, 1.0]))
+def test_o9_simplified_and_smoothed_outlines_are_valid_in_pixels_and_on_the_map(
+    seed: int, blur_px: float, tolerance: float
+) -> None:
+    """Noise with hundreds of rings that touch at corners, on grids where no coordinate is exact."""
+    outline = pixel_polygons(mask_of(gaussian_filter(np.random.default_rng(seed).random((30, 35)), blur_px) > 0.5))
+    if shapely.is_empty(outline):
+        return
+    for grid in (
+        Grid(width=35, height=30, transform=TURNED, crs=parse_crs(32633)),
+        Grid(width=35, height=30, transform=Affine(9e-7, 0, 13.4012345, 0, -9e-7, 52.5163), crs=parse_crs(4326)),
+    ):
+        for changed in (simplify(outline, tolerance, grid), smooth(outline), outline):
+            assert shapely.is_valid(changed)
+            assert shapely.is_valid(to_map(changed, grid))
+            assert to_map(changed, grid).geom_type in {"Polygon", "MultiPolygon"}
 
 
 def test_simplify_is_in_ground_metres() -> None:

@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter
 
 from samgeo.grid import Grid, parse_crs
 from samgeo.pixels import Mask
-from samgeo.polygons import ground_frame, linear, pixel_polygons
+from samgeo.polygons import ground_frame, linear, pixel_polygons, to_map
 from samgeo.squaring import square
 
 UTM = Grid(width=400, height=400, transform=Affine(0.1, 0, 500_000, 0, -0.1, 5_000_000), crs=parse_crs(32633))
@@ -172,7 +172,9 @@ def test_square_is_valid_whatever_the_mask(array: NDArray[np.bool_]) -> None:
 def test_square_of_blobs_is_valid(seed: int, blur_px: int, grid: Grid) -> None:
     outline = outline_of(gaussian_filter(np.random.default_rng(seed).random((40, 50)), blur_px) > 0.5)
     if not shapely.is_empty(outline):
-        assert shapely.is_valid(square(outline, grid))
+        squared = square(outline, grid)
+        assert shapely.is_valid(squared)
+        assert shapely.is_valid(to_map(squared, grid))
 
 
 def test_real_roofs(real_data: Path) -> None:

@@ -53,5 +53,5 @@ def _simplified(pieces: NDArray[Any], block: Window, grid: Grid, tolerance_m: fl
     """(n,) polygons of pixel space that cover a block, simplified; the edge of the block stays as it is."""
     frame = shapely.box(block.col, block.row, block.col_end, block.row_end)
     to_ground, _ = ground_frame(frame, grid)
-    simple = partial(shapely.coverage_simplify, tolerance=tolerance_m, simplify_boundary=False)
-    return np.asarray(thinned(pieces, to_ground, simple))
+    simple = partial(shapely.coverage_simplify, simplify_boundary=False)
+    return np.asarray(thinned(pieces, to_ground, simple, tolerance_m))
