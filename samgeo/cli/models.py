@@ -139,7 +139,7 @@ def export(name: str, folder: Path, overwrite: bool) -> None:
     from samgeo.model.weights import load_model
 
     written = export_onnx(load_model(name, device="cpu", precision="exact"), folder, overwrite=overwrite)
-    for path in (written.encoder, written.decoder):
+    for path in filter(None, (written.encoder, written.decoder)):
         click.echo(path)
     told = ", ".join(f"{output} {difference:.1e}" for output, difference in written.differences.items())
     click.echo(f"Run beside the network; largest differences, as shares of its largest values: {told}", err=True)

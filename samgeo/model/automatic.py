@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samgeo.errors import UsageError
-from samgeo.model.contract import DecodedMasks, Embedding, PromptableModel
+from samgeo.model.contract import DecodedMasks, Embedding, FindsAll, PromptableModel
 from samgeo.pixels import FOREGROUND, Mask, PixelPrompts, Window
 
 Granularity = Literal["whole", "part", "subpart", "best", "all"]
@@ -72,8 +72,8 @@ def generate_masks(
     if valid.shape != (height, width):
         raise UsageError(f"valid mask of {valid.shape} for a window of {(height, width)}: expected the same")
     found: dict[tuple[Window, bytes], _Packed] = {}
-    for prompts in _batches(point_grid(valid, settings.points_per_side), settings.points_per_batch):
-        for mask in _sure(model.decode(embedding, prompts), settings):
+    for decoded in _asked(model, embedding, point_grid(valid, settings.points_per_side), settings.points_per_batch):
+        for mask in _sure(decoded, settings):
             _collapse(found, mask, valid)
     masks = sorted(found.values(), key=lambda packed: -packed.score)  # stable: of equals, the first asked
     return [packed.unpack() for packed in without_duplicates(masks, settings)]
@@ -110,6 +110,17 @@ class _Packed:
         return Mask(window=self.window, pixels=self.pixels(), score=self.score, stability=self.stability)
 
 
+def _asked(
+    model: PromptableModel, embedding: Embedding, points: NDArray[np.float32], batch: int
+) -> Iterator[DecodedMasks]:
+    """What the model sees at points (n, 2), `batch` at a time, or everything at once where it can say that."""
+    if isinstance(model, FindsAll):
+        yield model.find_all(embedding)
+        return
+    for prompts in _batches(points, batch):
+        yield model.decode(embedding, prompts)
+
+
 def _batches(points: NDArray[np.float32], size: int) -> Iterator[PixelPrompts]:
     """One prompt a point, `size` at a time."""
     for start in range(0, len(points), size):
@@ -127,7 +138,7 @@ def _sure(decoded: DecodedMasks, settings: EverythingSettings) -> list[Mask]:
 def _picked(decoded: DecodedMasks, granularity: Granularity) -> NDArray[np.bool_]:
     """(N, M) True for the masks of each point that the granularity means."""
     scores = decoded.scores
-    if granularity == "all":
+    if granularity == "all" or scores.shape[1] == 1:
         return np.ones(scores.shape, dtype=bool)
     if granularity == "best":
         pick = np.argmax(scores, axis=1)

@@ -35,13 +35,14 @@ from samgeo.model.spec import ModelSpec
 from samgeo.model.tiny_vit import TinyViT
 from samgeo.model.transformer import TwoWayAttentionBlock, TwoWayTransformer
 from samgeo.model.vit import ImageEncoderViT
+from samgeo.model.yolo import FastSamNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """How the networks of one kind are built and loaded."""
 
-    build: Callable[[ModelSpec], Sam]
+    build: Callable[[ModelSpec], Sam | FastSamNetwork]
     """The network of a row, with parameters of no particular value."""
     renames: tuple[tuple[str, str], ...] = ()
     """Parts of official names, and what stands in their place here."""
@@ -110,6 +111,11 @@ def build_efficient_sam(spec: ModelSpec) -> EfficientSam:
     )
 
 
+def build_fast_sam(spec: ModelSpec) -> FastSamNetwork:
+    """FastSAM: no prompts go into the network."""
+    return FastSamNetwork(**spec.encoder, size_px=spec.frame_px)
+
+
 def mask_decoder(
     dim: int,
     decoder: type[MaskDecoder] = MaskDecoder,
@@ -145,11 +151,12 @@ ARCHITECTURES = {
     "sam2": Architecture(build=build_sam2, renames=SAM2_NAMES),
     "hq-sam2": Architecture(build=build_hq_sam2, renames=SAM2_NAMES),
     "efficient-sam": Architecture(build=build_efficient_sam, renames=efficient_sam.names()),
+    "fast-sam": Architecture(build=build_fast_sam),
 }
 """Kinds of networks by `ModelSpec.architecture`."""
 
 
-def assemble(spec: ModelSpec, tensors: Mapping[str, Tensor], *, source: str) -> Sam:
+def assemble(spec: ModelSpec, tensors: Mapping[str, Tensor], *, source: str) -> Sam | FastSamNetwork:
     """The network of a row with the tensors of its checkpoint, in 32 bit.
 
     tensors: by their official names. source: the file, for messages. Raises WeightsError where names or shapes differ.
@@ -186,7 +193,7 @@ def _replaced(name: str, renames: tuple[tuple[str, str], ...]) -> str:
     return name
 
 
-def _unfilled(spec: ModelSpec) -> Sam:
+def _unfilled(spec: ModelSpec) -> Sam | FastSamNetwork:
     kind = ARCHITECTURES[spec.architecture]
     with torch.device(kind.device):
         return kind.build(spec)

@@ -99,3 +99,12 @@ class PromptableModel(Protocol):
     def decode(self, embedding: Embedding, prompts: PixelPrompts, *, multimask: bool = True) -> DecodedMasks:
         """Masks for each prompted object: M = 3 with `multimask` (ambiguity-aware), else M = 1."""
         ...
+
+
+@runtime_checkable
+class FindsAll(Protocol):
+    """A model that need not be asked on a grid of points to find everything."""
+
+    def find_all(self, embedding: Embedding) -> DecodedMasks:
+        """Every object that it sees, as objects of one mask each."""
+        ...

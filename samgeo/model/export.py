@@ -4,7 +4,8 @@
     NAME.decoder.onnx   points (N, T, 2), labels (N, T),
                         masks (N, 1, h, w), has_mask (N,), features      -> logits (N, M, h, w), scores (N, M)
 
-N and T are free. docs/onnx.md says what goes in and comes out. Both files are run with onnxruntime beside the network
+N and T are free. FastSAM has no second file: its encoder finds all instances, and choosing among them is no
+network. docs/onnx.md says what goes in and comes out. Both files are run with onnxruntime beside the network
 before they get their names, and the largest difference is told.
 """
 
@@ -27,9 +28,11 @@ from samgeo import __version__
 from samgeo.commit import staged
 from samgeo.errors import ModelError, UsageError
 from samgeo.model.drawing import BOX_CORNERS
+from samgeo.model.fast_sam import InstanceModel
 from samgeo.model.predict import Model
 from samgeo.model.sam import Features, Sam
 from samgeo.model.scoring import describe
+from samgeo.model.yolo import Proposals
 from samgeo.pixels import PADDING
 
 ONE_FILE_BYTES = 1_900_000_000
@@ -46,8 +49,8 @@ class Exported:
 
     encoder: Path
     """Sees an image."""
-    decoder: Path
-    """Answers prompts."""
+    decoder: Path | None
+    """Answers prompts; None where the encoder says everything."""
     differences: Mapping[str, float]
     """Output to its largest difference from the network's, as a share of the network's largest value."""
 
@@ -103,7 +106,7 @@ class DecoderGraph(nn.Module):
         return decoded.logits, self.sam.mask_scorer(facts, decoded.tokens)
 
 
-def export_onnx(model: Model, folder: Path, *, overwrite: bool = False) -> Exported:
+def export_onnx(model: Model | InstanceModel, folder: Path, *, overwrite: bool = False) -> Exported:
     """Write both files of a model that was loaded with device="cpu" and precision="exact" into a folder.
 
     Raises UsageError without the extra `onnx`; ModelError if a file does not agree with the network; OutputError, also
@@ -113,6 +116,8 @@ def export_onnx(model: Model, folder: Path, *, overwrite: bool = False) -> Expor
     folder.mkdir(parents=True, exist_ok=True)
     image = model.sam.frame.prepare(np.zeros((model.tile_px, model.tile_px, 3), np.uint8))  # (1, 3, H, W)
     image = torch.rand(image.shape, generator=torch.Generator().manual_seed(1))
+    if isinstance(model, InstanceModel):
+        return _export_instances(model, folder / f"{model.name}.encoder.onnx", image, overwrite=overwrite)
     encoder = EncoderGraph(model.sam)
     with torch.no_grad():
         found = {name: value for name, value in model.sam.encode(image)._asdict().items() if value is not None}
@@ -126,6 +131,14 @@ def export_onnx(model: Model, folder: Path, *, overwrite: bool = False) -> Expor
         _write(decoder, given[1], second, outputs=["logits", "scores"], about=_about(model, image))
         told |= _differences(second, decoder, given, ["logits", "scores"])
     return Exported(encoder=paths[0], decoder=paths[1], differences=told)
+
+
+def _export_instances(model: InstanceModel, path: Path, image: Tensor, *, overwrite: bool) -> Exported:
+    """The one file of FastSAM: image -> boxes, scores, coefficients and prototypes of `yolo.Proposals`."""
+    with staged(path, overwrite=overwrite) as file:
+        _write(model.sam, {"image": image}, file, outputs=Proposals._fields, about=_about(model, image))
+        told = _differences(file, model.sam, [{"image": image}], Proposals._fields)
+    return Exported(encoder=path, decoder=None, differences=told)
 
 
 def _require_onnx() -> None:
@@ -157,7 +170,7 @@ def _prompts(count: int, points: int, frame_px: int) -> dict[str, Tensor]:
     }
 
 
-def _about(model: Model, image: Tensor) -> str:
+def _about(model: Model | InstanceModel, image: Tensor) -> str:
     """What whoever runs the files must know, as JSON."""
     facts = {
         "model": model.name,
@@ -165,7 +178,7 @@ def _about(model: Model, image: Tensor) -> str:
         "samgeo": __version__,
         "frame": type(model.sam.frame).__name__,
         "frame_px": image.shape[-1],
-        "logit_limit": model.sam.logit_limit,
+        "logit_limit": getattr(model.sam, "logit_limit", None),
     }
     return json.dumps(facts)
 

@@ -131,6 +131,17 @@ def _efficient_sam(size: str, **encoder: Any) -> ModelSpec:
     )
 
 
+def _fast_sam(size: str, **encoder: Any) -> ModelSpec:
+    """Everything-mode takes the instances of one pass; it asks for no stability, as the reference does not."""
+    return ModelSpec(
+        name=f"fast-sam-{size}",
+        architecture="fast-sam",
+        encoder=encoder,
+        tile_px=1024,
+        everything=EverythingSettings(pred_iou_thresh=0.4, stability_score_thresh=0, granularity="best"),
+    )
+
+
 MODELS = {
     spec.name: spec
     for spec in (
@@ -159,8 +170,18 @@ MODELS = {
             tile_px=1024,
             everything=EverythingSettings(),
         ),
+        ModelSpec(
+            name="edge-tam",
+            architecture="edge-tam",
+            encoder={"embed_dim": (48, 96, 192, 384), "depth": (2, 2, 14, 2)},
+            memory={"num_latents": 256, "num_latents_2d": 256},
+            tile_px=1024,
+            everything=EverythingSettings(pred_iou_thresh=0.8),
+        ),
         _efficient_sam("ti", patch_embed_dim=192, depth=12, num_heads=3),
         _efficient_sam("s", patch_embed_dim=384, depth=12, num_heads=6),
+        _fast_sam("s", width=0.5, depth=0.33, max_channels=1024),
+        _fast_sam("x", width=1.25, depth=1.0, max_channels=512),
     )
 }
 """Models that can run here, by name."""

@@ -10,13 +10,16 @@ from torch import Tensor
 from samgeo.errors import ModelError, WeightsError
 from samgeo.model.build import assemble
 from samgeo.model.digests import digest_of
+from samgeo.model.fast_sam import InstanceModel
 from samgeo.model.fetch import Report, fetched
 from samgeo.model.identify import describe, identify
 from samgeo.model.precision import has_fast_bf16
 from samgeo.model.predict import Model
 from samgeo.model.published import PUBLISHED, find_published
 from samgeo.model.reading import WeightsFile, read_weights
+from samgeo.model.sam import Sam
 from samgeo.model.spec import DEFAULT_MODEL, MODELS, ModelSpec, find_spec
+from samgeo.model.yolo import FastSamNetwork
 
 COUNTERS = "num_batches_tracked"
 """How the names of the only tensors of whole numbers end that networks save."""
@@ -28,7 +31,7 @@ def load_model(
     spec: ModelSpec | None = None,
     device: str = "auto",
     precision: str = "auto",
-) -> Model:
+) -> Model | InstanceModel:
     """Load a model by a known name, or from a weights file.
 
     name_or_path: a file of weights, or a name of `samgeo models list`. A file always wins over a name, and what looks
@@ -48,7 +51,7 @@ def load_model(
     file = read_weights(path)
     found = _whose(file, path, asked)
     _check_numbers(file.tensors, path)
-    return Model(
+    return running(
         assemble(found, file.tensors, source=str(path)),
         name=published or file.metadata.get("name", path.stem),
         sha256=digest_of(path),
@@ -56,6 +59,15 @@ def load_model(
         precision=numerics,
         spec=found,
     )
+
+
+def running(
+    network: Sam | FastSamNetwork, *, name: str, sha256: str, device: torch.device, precision: str, spec: ModelSpec
+) -> Model | InstanceModel:
+    """A network as the model that its kind makes. Arguments as of `Running`."""
+    if isinstance(network, FastSamNetwork):
+        return InstanceModel(network, name=name, sha256=sha256, device=device, precision=precision, spec=spec)
+    return Model(network, name=name, sha256=sha256, device=device, precision=precision, spec=spec)
 
 
 def named(name_or_path: str | Path) -> str:

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from samgeo.model.automatic import EverythingSettings
 from samgeo.model.build import ARCHITECTURES, assemble, official_names
-from samgeo.model.predict import Model, NetworkMasks
+from samgeo.model.predict import NetworkMasks
 from samgeo.model.spec import ModelSpec
+from samgeo.model.weights import running
 from samgeo.pixels import PixelPrompts
 
 TINY_VIT = {"embed_dim": 48, "depth": 4, "num_heads": 3, "global_attn_indexes": (1, 3)}
@@ -32,6 +33,8 @@ TINY_HIERA = {
     "window_pos_embed_bkg_spatial_size": 7,
 }
 """SAM 2's encoder with few thin blocks."""
+TINY_REPVIT = {"embed_dim": (8, 16, 32, 48), "depth": (1, 1, 3, 1)}
+"""EdgeTAM's encoder with few thin blocks."""
 TINY_TINY_VIT = {
     "embed_dims": (16, 32, 48, 320),  # the reference keeps the resolution where the width is 320
     "depths": (1, 1, 2, 1),
@@ -62,6 +65,7 @@ TINY = {
         _tiny("hq-sam", TINY_VIT, granularity="best"),
         _tiny("light-hq-sam", TINY_TINY_VIT, granularity="best"),
         _tiny("hq-sam2", TINY_HIERA, memory={"newer": True}, pred_iou_thresh=0.8),
+        _tiny("edge-tam", TINY_REPVIT, memory={"num_latents": 16, "num_latents_2d": 16}, pred_iou_thresh=0.8),
         _tiny("efficient-sam", {"patch_embed_dim": 48, "depth": 2, "num_heads": 3}),
     )
 }
@@ -82,8 +86,8 @@ def _seeded(name: str, shape: tuple[int, ...]) -> NDArray[Any]:
     noise = rng.standard_normal(shape, np.float32)
     if name.endswith("running_var"):
         return (0.5 + rng.random(shape, np.float32)).astype(np.float32)
-    if "gaussian_matrix" in name:
-        return noise
+    if "gaussian_matrix" in name or name.endswith("dfl.conv.weight"):  # the latter are distances, not learned
+        return noise if "gaussian_matrix" in name else np.arange(noise.size, dtype=np.float32).reshape(shape)
     if any(word in name for word in ("embed.", "embeddings.", "token.", "pos_embed", "rel_pos")):
         return np.float32(0.3) * noise
     if len(shape) > 1:
@@ -135,14 +139,14 @@ def as_answered(masks: NetworkMasks, count: int) -> NetworkMasks:
     return masks if scores.shape[1] == count else masks[np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None]]
 
 
-def seeded_model(spec: ModelSpec) -> Model:
+def seeded_model(spec: ModelSpec) -> Any:
     """The network of a row with seeded weights, in 32 bit on the processor."""
     with torch.device("meta"):
         unfilled = ARCHITECTURES[spec.architecture].build(spec).state_dict()
     names = official_names(spec.architecture, unfilled)
     weights = seeded_weights({name: tuple(tensor.shape) for name, tensor in names.items()})
     sam = assemble(spec, weights, source=spec.name)
-    return Model(sam, name=spec.name, sha256="0" * 64, device=torch.device("cpu"), precision="exact", spec=spec)
+    return running(sam, name=spec.name, sha256="0" * 64, device=torch.device("cpu"), precision="exact", spec=spec)
 
 
 def digest(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
