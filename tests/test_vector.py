@@ -77,6 +77,7 @@ class TestEveryFormat:
             write(tmp_path / name / f"out{ending}", small(20))
             monkeypatch.setenv("OGR_CURRENT_DATE", "2020-01-01T00:00:00Z")
             monkeypatch.setenv("OGR_SQLITE_JOURNAL", "WAL")
+            monkeypatch.setenv("OGR_GPKG_MAX_RAM_USAGE_RTREE", "1")
             monkeypatch.setenv("SHAPE_ENCODING", "LATIN1")
             monkeypatch.setenv("TZ", "Asia/Tokyo")
         assert digests(tmp_path / "a") == digests(tmp_path / "b")

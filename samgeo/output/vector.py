@@ -314,13 +314,15 @@ def _environment() -> AbstractContextManager[Any]:
     """GDAL's settings while a file is open: fixed date, no journal that outlives the file, no settings of the user's.
 
     The file is brought to disk once, by `staged`, so SQLite need not do so; the spatial index is built in one go when
-    the file is closed, so that it does not depend on how threads take turns.
+    the file is closed, so that it does not depend on how threads take turns; as far as a fixed amount of memory goes,
+    since what GDAL would take depends on the machine.
     """
     return fiona.Env(  # type: ignore[no-any-return]
         OGR_CURRENT_DATE=f"{date_stamp():%Y-%m-%dT%H:%M:%S.000Z}",
         OGR_SQLITE_JOURNAL="DELETE",
         OGR_SQLITE_SYNCHRONOUS="OFF",
         OGR_GPKG_ALLOW_THREADED_RTREE="NO",
+        OGR_GPKG_MAX_RAM_USAGE_RTREE="24MB",
         SHAPE_ENCODING="UTF-8",
     )
 
