@@ -1,7 +1,9 @@
 """How much better than a plain union-find stitching does on noisy masks: object F1 at an IoU of one half.
 
 The noisy oracle misses masks and lets boundaries stray, in every window in another way. docs/promises.md states the
-figures; `SAMGEO_NOISY_SCENES=400 python -m pytest tests/test_noise.py --junitxml noise.xml` has them for more scenes.
+figures, which come from
+
+    SAMGEO_NOISY_SCENES=200 python -m pytest tests/test_noise.py -o junit_family=xunit1 --junitxml noise.xml
 """
 
 from __future__ import annotations
