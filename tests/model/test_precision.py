@@ -32,6 +32,6 @@ def test_every_precision_decodes_what_it_stored(network: tuple[str, Sam], precis
         embedding = model.restore(embedding.arrays(), embedding.shape)
         first = model.decode(embedding, prompts)
         found[kind] = model.decode(embedding, PixelPrompts(boxes=prompts.boxes, masks=first.logits[:, 0]))
-    np.testing.assert_allclose(found[precision].scores, found["exact"].scores, atol=0.02)
+    np.testing.assert_allclose(found[precision].scores, found["exact"].scores, atol=0.04)
     spread = found["exact"].logits.std()
     assert np.abs(found[precision].logits - found["exact"].logits).mean() < 0.2 * spread
