@@ -118,6 +118,13 @@ def test_no_gap_and_no_overlap_on_the_map_and_far_fewer_vertices(transform: Affi
     assert shapely.get_num_coordinates(simple).sum() < 0.3 * shapely.get_num_coordinates(polygons(store)).sum()
 
 
+def test_edges_that_no_other_feature_shares_are_simplified_too() -> None:
+    labels = np.where(fields() % 4 == 0, fields(), 0).astype(np.int32)
+    store = store_of(labels, background=False)
+    simple = polygons(simplified_together(store, grid_of(labels), 1.5, max_vertices=10**6, side=64))
+    assert shapely.get_num_coordinates(simple).sum() < 0.3 * shapely.get_num_coordinates(polygons(store)).sum()
+
+
 def tiled(simplify_m: float) -> Settings:
     return Settings(tile_px=48, overlap_px=12, exclusive=True, simplify_m=simplify_m, use_cache=False)
 

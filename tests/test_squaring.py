@@ -177,6 +177,15 @@ def test_square_of_blobs_is_valid(seed: int, blur_px: int, grid: Grid) -> None:
         assert shapely.is_valid(to_map(squared, grid))
 
 
+@pytest.mark.parametrize(("seed", "grid"), [(415, SHEARED), (1532, UTM)])
+def test_o9_where_squared_parts_touch_they_are_valid_on_the_map_too(seed: int, grid: Grid) -> None:
+    """Blobs whose squared outlines touch themselves: rounding to map coordinates would let them cross."""
+    outline = outline_of(gaussian_filter(np.random.default_rng(seed).random((40, 50)), 2) > 0.5)
+    polygon = to_map(square(outline, grid), grid)
+    assert shapely.is_valid(polygon)
+    assert polygon.geom_type in {"Polygon", "MultiPolygon"}
+
+
 def test_real_roofs(real_data: Path) -> None:
     """Footprints seen softly: squared they have about as many corners as were drawn, and are nearer to them."""
     folder = real_data / "buildings_oam_tanzania"
