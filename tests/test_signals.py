@@ -15,6 +15,8 @@ import pytest
 from tests.runs import command, digest, everything_in, write_scene
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and process groups")
+GRACE_S = 10
+"""Far less than a second on a quiet machine; tests run beside others."""
 
 
 class Desk:
@@ -77,14 +79,6 @@ def workers_of(process: subprocess.Popen) -> list[int]:
     ]
 
 
-def seconds_until(condition, at_most: float) -> float:
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < at_most
-        time.sleep(0.02)
-    return time.monotonic() - began
-
-
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 class TestWithWorkers:
     def test_ctrl_c_ends_all_of_it_at_once_and_the_next_run_ends_with_the_same_bytes(self, desk):
@@ -93,7 +87,7 @@ class TestWithWorkers:
         os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
         began = time.monotonic()
         _, text = process.communicate(timeout=60)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < GRACE_S
         assert process.returncode == 130, text
         assert "Traceback" not in text
         assert f"samgeo segment {desk.raster} {desk.output('interrupted')}" in text
@@ -102,15 +96,18 @@ class TestWithWorkers:
         assert json.loads(again.stderr.readline())["done"] >= 2
         assert desk.end(again) == desk.whole
 
-    def test_workers_end_when_their_parent_is_killed_and_the_next_run_ends_with_the_same_bytes(self, desk):
+    def test_workers_end_when_their_parent_is_killed(self, desk):
         process = desk.start("orphans", "--workers", 2, pause=0.5)
         wait_for_tiles(process, 1)
         assert len(workers_of(process)) == 2
         process.kill()
         process.wait()
-        seconds_until(lambda: members(process.pid) == [], at_most=5)
+        began = time.monotonic()
+        while members(process.pid):
+            assert time.monotonic() - began < GRACE_S
+            time.sleep(0.02)
         process.stderr.close()
-        assert desk.end(desk.start("orphans")) == desk.whole
+        assert everything_in(desk.output("orphans").parent) == ["out.gpkg.samgeo"]
 
     def test_a_killed_worker_costs_nothing_and_the_run_ends_with_the_same_bytes(self, desk):
         process = desk.start("murdered", "--workers", 2, pause=0.3)
@@ -120,17 +117,18 @@ class TestWithWorkers:
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_the_end_of_a_session_ends_a_run_in_order(desk, number, exit_code):
+def test_the_end_of_a_session_ends_a_run_in_order_and_says_how_to_go_on(desk, number, exit_code):
     name = f"ended-{exit_code}"
     process = desk.start(name, pause=0.5)
     wait_for_tiles(process, 1)
     process.send_signal(number)
     began = time.monotonic()
     _, text = process.communicate(timeout=60)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < GRACE_S
     assert process.returncode == exit_code, text
-    assert "To go on from there:" in text
-    assert desk.end(desk.start(name)) == desk.whole
+    assert "Traceback" not in text
+    assert f"To go on from there:\n  samgeo segment {desk.raster} {desk.output(name)}" in text
+    assert everything_in(desk.output(name).parent) == ["out.gpkg.samgeo"]
 
 
 def test_the_second_ctrl_c_does_not_wait_for_a_library_that_is_busy(desk):
@@ -143,6 +141,6 @@ def test_the_second_ctrl_c_does_not_wait_for_a_library_that_is_busy(desk):
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
     assert process.wait(timeout=60) == 130
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < GRACE_S
     process.stderr.close()
-    assert desk.end(desk.start("busy")) == desk.whole
+    assert everything_in(desk.output("busy").parent) == ["out.gpkg.samgeo"]
