@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS
 
+from samgeo import __version__
 from samgeo.embeddings import EmbeddingCache
 from samgeo.errors import PromptError, UsageError
 from samgeo.grid import Grid
@@ -150,7 +151,15 @@ class Session:
     def features(self) -> Segmentation:
         """What was accepted so far; lazy. It ends with the session."""
         origin = Origin(model=self._model.name, labels=tuple(self._labels))
-        metadata = self._raster.describe() | {"model": self._model.name, "model_sha256": self._model.sha256}
+        metadata = {
+            "samgeo": __version__,
+            **self._raster.describe(),
+            "model": self._model.name,
+            "model_sha256": self._model.sha256,
+            "precision": self._model.precision,
+            "tile_px": self._tiling.tile_px,
+            "overlap_px": self._tiling.overlap_px,
+        }
         return Segmentation(
             self._store,
             grid=self.grid,

@@ -87,6 +87,11 @@ def test_what_is_previewed_is_what_is_saved(session, tmp_path):
     assert [feature.attributes["id"] for feature in session.features] == [1, 2]
 
 
+def test_a_session_records_what_a_run_records(session):
+    wanted = {"samgeo", "raster", "stretch", "model", "model_sha256", "precision", "tile_px", "overlap_px"}
+    assert wanted <= set(session.features.metadata)
+
+
 def test_later_clicks_refine_the_chosen_mask(session, model):
     session.add_point(*at(25, 25))
     chosen = session.choose(0)
