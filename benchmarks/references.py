@@ -158,17 +158,23 @@ class ReferenceSam2(Reference):
     variant = ""
 
     def __init__(self, spec: ModelSpec) -> None:
-        from sam2.build_sam import build_sam2
         from sam2.sam2_image_predictor import SAM2ImagePredictor
+
+        super().__init__(self.build(spec))
+        self.predictor = SAM2ImagePredictor(self.network)
+        self.predictor._bb_feat_sizes = [(spec.frame_px // s, spec.frame_px // s) for s in (4, 8, 16)]
+
+    def build(self, spec: ModelSpec) -> torch.nn.Module:
+        """The network for images."""
+        from sam2.build_sam import build_sam2
 
         name = spec.name.removeprefix("hq-") if spec.name in MODELS else self.template
         version, _, size = name.partition("-hiera-")
         short = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}[size]
         file = f"configs/{version}/{version}_{self.variant}hiera_{short}.yaml"
         extra = [] if spec.name in MODELS else _overrides(spec)
-        super().__init__(build_sam2(file, device="cpu", hydra_overrides_extra=extra))
-        self.predictor = SAM2ImagePredictor(self.network)
-        self.predictor._bb_feat_sizes = [(spec.frame_px // s, spec.frame_px // s) for s in (4, 8, 16)]
+        network: torch.nn.Module = build_sam2(file, device="cpu", hydra_overrides_extra=extra)
+        return network
 
     def encode(self, image: NDArray[np.uint8]) -> Arrays:
         """Strides 16, 8 and 4."""
@@ -183,6 +189,42 @@ class ReferenceHQSam2(ReferenceSam2):
 
     template = "sam2.1-hiera-large"
     variant = "hq_"
+
+
+class ReferenceEdgeTam(ReferenceSam2):
+    """facebookresearch/EdgeTAM, which needs timm."""
+
+    def build(self, spec: ModelSpec) -> torch.nn.Module:
+        """The network for images."""
+        from sam2.build_sam import build_sam2
+
+        network: torch.nn.Module = build_sam2(edge_tam(spec), device="cpu", hydra_overrides_extra=edge_overrides(spec))
+        return network
+
+
+def edge_tam(spec: ModelSpec) -> str:
+    """The configuration of EdgeTAM, whose trunk is not to fetch weights and takes the sizes of small members."""
+    import timm
+    from sam2.modeling.backbones import timm as backbone
+
+    backbone.create_model = lambda _, **given: timm.create_model(
+        "repvit_m1", **given | {"pretrained": False}, **spec.encoder
+    )
+    return "configs/edgetam.yaml"
+
+
+def edge_overrides(spec: ModelSpec) -> list[str]:
+    """Sizes of the network for frames of another size, and of small members."""
+    side, windows = spec.frame_px // 16, round(spec.memory["num_latents_2d"] ** 0.5)
+    widths = ",".join(map(str, reversed(spec.encoder["embed_dim"])))
+    rotated = "++model.memory_attention.layer.cross_attention"
+    return [
+        f"++model.image_size={spec.frame_px}",
+        f"++model.image_encoder.neck.backbone_channel_list=[{widths}]",
+        *(f"++model.spatial_perceiver.{name}={count}" for name, count in spec.memory.items()),
+        f"{rotated}.q_sizes=[{side},{side}]",
+        f"{rotated}.k_sizes=[{windows},{windows}]",
+    ]
 
 
 def _overrides(spec: ModelSpec) -> list[str]:
@@ -263,6 +305,7 @@ REFERENCES: dict[str, type[Reference]] = {
     "light-hq-sam": ReferenceLightHQSam,
     "sam2": ReferenceSam2,
     "hq-sam2": ReferenceHQSam2,
+    "edge-tam": ReferenceEdgeTam,
     "efficient-sam": ReferenceEfficientSam,
 }
 """By `ModelSpec.architecture`."""

@@ -21,13 +21,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.references import _overrides
+from benchmarks.references import _overrides, edge_overrides, edge_tam
 from samgeo.model.frame import SquareFrame
 from samgeo.model.spec import MODELS, ModelSpec
 from samgeo.model.tracker import Tracker
 from tests.model.clips import (
     HEIGHT,
-    PRESENCE,
     SCRIPTS,
     TINY_TRACKERS,
     WIDTH,
@@ -35,6 +34,7 @@ from tests.model.clips import (
     Prompt,
     Propagate,
     Script,
+    adjust,
     clip,
     clip_model,
     disc,
@@ -48,11 +48,14 @@ def video_network(spec: ModelSpec, *, corrections_stay: bool) -> Any:
     """The reference's video predictor by its own configuration file, small members with a small trunk."""
     from sam2.build_sam import build_sam2_video_predictor
 
+    stay = [f"++model.add_all_frames_to_correct_as_cond={str(corrections_stay).lower()}"]
+    if spec.architecture == "edge-tam":
+        extra = edge_overrides(spec) + stay
+        return build_sam2_video_predictor(edge_tam(spec), device="cpu", hydra_overrides_extra=extra)
     version = "sam2.1" if spec.memory.get("newer") else "sam2"
     size = spec.name.partition("-hiera-")[2] if spec.name in MODELS else "tiny"
     short = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}[size]
-    extra = [] if spec.name in MODELS else _overrides(spec)
-    extra.append(f"++model.add_all_frames_to_correct_as_cond={str(corrections_stay).lower()}")
+    extra = stay + ([] if spec.name in MODELS else _overrides(spec))
     file = f"configs/{version}/{version}_hiera_{short}.yaml"
     return build_sam2_video_predictor(file, device="cpu", hydra_overrides_extra=extra)
 
@@ -63,7 +66,7 @@ class ReferenceVideo:
     def __init__(self, network: Any, spec: ModelSpec, script: Script) -> None:
         shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
         weights = seeded_weights(shapes)
-        weights["sam_" + PRESENCE] += script.presence
+        adjust(weights, script)
         network.load_state_dict(weights)
         # memories are kept in 16 bit; without a pointer of 32 bit beside them they stay so, which its layers refuse
         network.memory_attention.register_forward_pre_hook(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from samgeo.errors import WeightsError
 from samgeo.model import efficient_sam
+from samgeo.model.edge_tam import EdgeTam
 from samgeo.model.efficient_sam import (
     EfficientAttentionBlock,
     EfficientMaskDecoder,
@@ -28,7 +29,9 @@ from samgeo.model.hq import HQMaskDecoder, HQSam
 from samgeo.model.mask_decoder import MaskDecoder
 from samgeo.model.memory_attention import MemoryAttention
 from samgeo.model.nano_network import build_nano
+from samgeo.model.perceiver import PerceiverResampler
 from samgeo.model.prompt_encoder import PromptEncoder
+from samgeo.model.repvit import RepViTEncoder
 from samgeo.model.sam import Sam
 from samgeo.model.sam2 import Sam2
 from samgeo.model.spec import ModelSpec
@@ -82,22 +85,38 @@ def _sam(spec: ModelSpec, image_encoder: nn.Module, *, kind: type[Sam] = Sam, **
 
 def build_hq_sam2(spec: ModelSpec) -> Sam2:
     """HQ-SAM for SAM 2.1, which needs no early feature: SAM 2 has features of finer strides."""
-    return build_sam2(spec, HQMaskDecoder)
+    return _sam2(spec, HieraEncoder(**spec.encoder, out_channels=spec.dim), decoder=HQMaskDecoder, **spec.memory)
 
 
-def build_sam2(spec: ModelSpec, decoder_kind: type[MaskDecoder] = MaskDecoder) -> Sam2:
+def build_sam2(spec: ModelSpec) -> Sam2:
     """SAM 2 and 2.1, which differ in what they remember."""
-    prompt_encoder = PromptEncoder(embed_dim=spec.dim, image_size_px=spec.frame_px)
-    decoder = mask_decoder(spec.dim, decoder_kind, high_res_channels=spec.dim, iou_sigmoid=True, object_score=True)
-    encoder = HieraEncoder(**spec.encoder, out_channels=spec.dim)
-    return Sam2(
-        encoder,
-        prompt_encoder,
-        decoder,
+    return _sam2(spec, HieraEncoder(**spec.encoder, out_channels=spec.dim), **spec.memory)
+
+
+def build_edge_tam(spec: ModelSpec) -> Sam2:
+    """EdgeTAM: SAM 2 with a smaller image encoder and smaller memories."""
+    encoder = RepViTEncoder(**spec.encoder, out_channels=spec.dim)
+    perceiver = PerceiverResampler(spec.dim // 4, **spec.memory)
+    return _sam2(spec, encoder, kind=EdgeTam, num_layers=2, perceiver=perceiver)
+
+
+def _sam2(
+    spec: ModelSpec,
+    image_encoder: nn.Module,
+    *,
+    kind: type[Sam2] = Sam2,
+    decoder: type[MaskDecoder] = MaskDecoder,
+    num_layers: int = 4,
+    **memory: Any,
+) -> Sam2:
+    return kind(
+        image_encoder,
+        PromptEncoder(embed_dim=spec.dim, image_size_px=spec.frame_px),
+        mask_decoder(spec.dim, decoder, high_res_channels=spec.dim, iou_sigmoid=True, object_score=True),
         frame=SquareFrame(size_px=spec.frame_px),
-        memory_attention=MemoryAttention(dim=spec.dim, memory_dim=spec.dim // 4, num_layers=4),
+        memory_attention=MemoryAttention(dim=spec.dim, memory_dim=spec.dim // 4, num_layers=num_layers),
         memory_dim=spec.dim // 4,
-        **spec.memory,
+        **memory,
     )
 
 
@@ -142,6 +161,8 @@ SAM2_NAMES = (
     (".mlp.layers.1.", ".mlp.lin2."),
 )
 
+REPVIT_NAMES = ((".trunk.body.stem.", ".trunk.stem."), (".trunk.body.stages_", ".trunk.stages."))
+
 ARCHITECTURES = {
     "nano": Architecture(build=lambda _: build_nano(), device="cpu"),
     "sam": Architecture(build=build_sam),
@@ -150,6 +171,7 @@ ARCHITECTURES = {
     "light-hq-sam": Architecture(build=build_light_hq_sam, unread=CLASSIFIER),
     "sam2": Architecture(build=build_sam2, renames=SAM2_NAMES),
     "hq-sam2": Architecture(build=build_hq_sam2, renames=SAM2_NAMES),
+    "edge-tam": Architecture(build=build_edge_tam, renames=(*SAM2_NAMES, *REPVIT_NAMES)),
     "efficient-sam": Architecture(build=build_efficient_sam, renames=efficient_sam.names()),
     "fast-sam": Architecture(build=build_fast_sam),
 }

@@ -20,7 +20,21 @@ from samgeo.model.layers import MLPBlock, PatchEmbed
 from samgeo.model.windows import from_windows, to_windows
 
 
-class HieraEncoder(nn.Module):
+class PyramidEncoder(nn.Module):
+    """A trunk with features of four strides, and the feature pyramid behind it."""
+
+    def __init__(self, trunk: nn.Module, channels: list[int], out_channels: int) -> None:
+        """channels: of the trunk's features of strides 4, 8, 16, 32."""
+        super().__init__()
+        self.trunk = trunk
+        self.neck = FpnNeck(channels, out_channels)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) -> strides 16, 8 and 4: (B, C, H/s, W/s)."""
+        return self.neck(*self.trunk(image))  # type: ignore[no-any-return]
+
+
+class HieraEncoder(PyramidEncoder):
     """RGB, normalised, to features of strides 16, 8 and 4."""
 
     def __init__(
@@ -35,8 +49,7 @@ class HieraEncoder(nn.Module):
         out_channels: int,
     ) -> None:
         """Arguments of the trunk by its official names; sizes are the side of a square."""
-        super().__init__()
-        self.trunk = Hiera(
+        trunk = Hiera(
             embed_dim=embed_dim,
             num_heads=num_heads,
             stages=stages,
@@ -44,11 +57,7 @@ class HieraEncoder(nn.Module):
             background=window_pos_embed_bkg_spatial_size,
             window_spec=window_spec,
         )
-        self.neck = FpnNeck([embed_dim * 2**stage for stage in range(4)], out_channels)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) -> strides 16, 8 and 4: (B, C, H/s, W/s)."""
-        return self.neck(*self.trunk(image))  # type: ignore[no-any-return]
+        super().__init__(trunk, [embed_dim * 2**stage for stage in range(4)], out_channels)
 
 
 class FpnNeck(nn.Module):

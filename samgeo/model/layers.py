@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -25,6 +26,14 @@ class LayerNorm2d(nn.Module):
         """Normalise each pixel; (N, C, H, W) -> (N, C, H, W)."""
         x = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)  # (N, H, W, C)
         return x.permute(0, 3, 1, 2)  # (N, C, H, W)
+
+
+class ConvBN(nn.Sequential):
+    """A convolution without bias, then batch normalisation: (B, C, H, W) -> (B, C', H', W')."""
+
+    def __init__(self, dim: int, dim_out: int, *, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        conv = nn.Conv2d(dim, dim_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+        super().__init__(OrderedDict[str, nn.Module](c=conv, bn=nn.BatchNorm2d(dim_out)))
 
 
 class MLP(nn.Module):

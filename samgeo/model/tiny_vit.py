@@ -9,13 +9,13 @@ a window, attention knows from one bias for each distance in rows and columns.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samgeo.model.layers import ConvBN
 from samgeo.model.vit import neck
 from samgeo.model.windows import from_windows, to_windows
 
@@ -65,14 +65,6 @@ class TinyViT(nn.Module):
             if index == self.early_stage:
                 early = (x,)
         return self.neck(x), *early
-
-
-class ConvBN(nn.Sequential):
-    """A convolution without bias, then batch normalisation: (B, C, H, W) -> (B, C', H', W')."""
-
-    def __init__(self, dim: int, dim_out: int, *, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        conv = nn.Conv2d(dim, dim_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
-        super().__init__(OrderedDict[str, nn.Module](c=conv, bn=nn.BatchNorm2d(dim_out)))
 
 
 class PatchEmbed(nn.Module):

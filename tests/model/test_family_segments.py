@@ -27,11 +27,12 @@ FIRST = {
     "light-hq-sam": "image_encoder.patch_embed.seq.0.c.weight",
     "hq-sam2": "image_encoder.trunk.patch_embed.proj.weight",
     "efficient-sam": "image_encoder.pos_embed",
+    "edge-tam": "image_encoder.trunk.body.stem.conv1.c.weight",
 }
 """A tensor whose shape tells a small member from the published ones."""
 UNREAD = {"mobile-sam": {"image_encoder.head.bias": (1000,)}}
 """Tensors of the official files that no network here has."""
-IN_MODEL = ("sam2", "hq-sam2", "efficient-sam")
+IN_MODEL = ("sam2", "hq-sam2", "efficient-sam", "edge-tam")
 """Official files of these have the tensors under the key `model`."""
 
 
