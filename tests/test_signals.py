@@ -82,7 +82,7 @@ def workers_of(process: subprocess.Popen) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 class TestWithWorkers:
     def test_ctrl_c_ends_all_of_it_at_once_and_the_next_run_ends_with_the_same_bytes(self, desk):
-        process = desk.start("interrupted", "--workers", 2, pause=1.0)
+        process = desk.start("interrupted", "--workers", 2, pause=3.0)
         wait_for_tiles(process, 2)
         os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
         began = time.monotonic()
@@ -92,6 +92,8 @@ class TestWithWorkers:
         assert "Traceback" not in text
         assert f"samgeo segment {desk.raster} {desk.output('interrupted')}" in text
         assert members(process.pid) == []
+        parts = list(desk.output("interrupted").parent.rglob("*.part"))
+        assert len(parts) <= 3, "what was in flight is not waited for"
         again = desk.start("interrupted")
         assert json.loads(again.stderr.readline())["done"] >= 2
         assert desk.end(again) == desk.whole
