@@ -12,6 +12,9 @@ that. Objects do not know of each other.
 
 Held in memory: of at most `held_frames` frames the features (16 MB each at 1024 px in 32 bit), and of each object what
 was remembered in so many (0.8 MB each); prompted frames stay. The pixels are not held.
+
+In sequences shorter than 16 frames the age of a pointer is relative to their number: add all frames first where results
+are to be the same each time.
 """
 
 from __future__ import annotations

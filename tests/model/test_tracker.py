@@ -56,7 +56,8 @@ def test_every_frame_agrees_with_the_reference(member: str, name: str) -> None:
     script = SCRIPTS[name]
     tracker = tracker_of(clip_model(TINY_TRACKERS[member], script), corrections_stay=script.corrections_stay)
     found, golden = packed(play(tracker, script, SHAPE)), stored(member)
-    np.testing.assert_allclose(found["logits"], golden[f"{name}/logits"], atol=1e-3, rtol=0)
+    close = 1e-4 if member == "tiny-edge-tam" else 1e-3  # small memories say little, so less may differ
+    np.testing.assert_allclose(found["logits"], golden[f"{name}/logits"], atol=close, rtol=0)
     np.testing.assert_allclose(found["presence"], golden[f"{name}/presence"], atol=1e-3, rtol=0)
     full = golden[f"{name}/full"]
     clear = np.abs(full) > 1e-3
@@ -67,14 +68,14 @@ def test_every_frame_agrees_with_the_reference(member: str, name: str) -> None:
 def test_the_goldens_show_objects_that_hide_and_objects_that_stay() -> None:
     for member in TINY_TRACKERS:
         presence = stored(member)["hidden/presence"]
-        assert (presence > 0).sum() >= 5
-        assert (presence < 0).sum() >= 5
+        assert (presence > 0).sum() >= 4
+        assert (presence < 0).sum() >= 4
         assert (stored(member)["click, box/presence"] > 0).all()
 
 
 def test_a_long_sequence_holds_no_more_and_says_the_same(model: Model) -> None:
     """In one direction nothing is attended to that was given up."""
-    images = [np.roll(clip(*SHAPE)[0], 2 * n, axis=1) for n in range(24)]
+    images = [np.roll(clip(*SHAPE)[0], 2 * n, axis=1) for n in range(20)]
     bounded, generous = Tracker(model), Tracker(model, held_frames=1000)
     for tracker in (bounded, generous):
         tracker.add_frame(images[0])
@@ -164,12 +165,15 @@ def test_frames_may_differ_in_size(model: Model) -> None:
     tracker = Tracker(model)
     tracker.add_frame(image)
     tracker.add_frame(np.repeat(np.repeat(image, 2, axis=0), 2, axis=1))
-    given = disc(*SHAPE, (0.4, 0.4, 0.2))
-    shown = tracker.add_mask("a", 0, given)
-    assert np.mean(shown.mask.to_array(*SHAPE) != given) < 0.02
-    masks = [seen.objects["a"].mask for seen in tracker.propagate()]
-    assert masks[1].window.row_end <= 180
-    assert masks[1].area_px > masks[0].area_px
+    shapes = SHAPE, (2 * HEIGHT, 2 * WIDTH)
+    for frame, shape in enumerate(shapes):
+        given = disc(*shape, (0.4, 0.4, 0.2))
+        shown = tracker.add_mask("a", frame, given)
+        assert np.mean(shown.mask.to_array(*shape) != given) < 0.02
+    tracker.add_points("b", 1, [[2 * 50, 2 * 40]], [1])
+    small, large = tracker.propagate()
+    assert large.objects["a"].mask.area_px == pytest.approx(4 * small.objects["a"].mask.area_px, rel=0.02)
+    assert tracker._followed["b"].clicks[1].xy.tolist() == [[100, 80]]
 
 
 def test_an_empty_mask_says_that_the_object_is_not_there(model: Model) -> None:
