@@ -3,7 +3,7 @@
 The noisy oracle misses masks and lets boundaries stray, in every window in another way. docs/promises.md states the
 figures, which come from
 
-    SAMGEO_NOISY_SCENES=200 python -m pytest tests/test_noise.py --timeout 3600 -o junit_family=xunit1 --junitxml noise.xml
+    SAMGEO_NOISY_SCENES=100 python -m pytest tests/test_noise.py --timeout 3600 -o junit_family=xunit1 --junitxml F
 """
 
 from __future__ import annotations
