@@ -31,13 +31,13 @@ from torch import Tensor
 
 from samgeo.errors import ModelError, PromptError, UsageError
 from samgeo.model.drawing import BOX_CORNERS
+from samgeo.model.held_frames import Encoded, HeldFrames, Image
 from samgeo.model.memory_bank import NUM_POINTERS, MemoryBank, Remembered, Seen
 from samgeo.model.predict import Model, full_size
 from samgeo.model.sam import Features
 from samgeo.model.sam2 import Sam2
 from samgeo.pixels import BACKGROUND, FOREGROUND, Mask
 
-Image = NDArray[np.uint8]
 ObjectId = Hashable
 
 
@@ -81,13 +81,12 @@ class Tracker:
             raise UsageError(f"held_frames={held_frames}: expected at least {NUM_POINTERS}, so far does a memory reach")
         self._model, self._sam = model, model.sam
         self._held, self._corrections_stay = held_frames, corrections_stay
-        self._readers: list[Callable[[], Image] | None] = []
-        self._features: dict[int, _Encoded] = {}
+        self._frames = HeldFrames(self._encode, held=held_frames)
         self._followed: dict[ObjectId, _Followed] = {}
 
     def __len__(self) -> int:
         """Number of frames."""
-        return len(self._readers)
+        return len(self._frames)
 
     @property
     def objects(self) -> list[ObjectId]:
@@ -101,14 +100,7 @@ class Tracker:
         again when its features have been given up since. Frames may differ in size, if they show the same extent.
         Raises ModelError for an array of another shape or type.
         """
-        frame = len(self._readers)
-        if callable(image):
-            self._readers.append(image)
-        else:
-            encoded = self._encode(image)
-            self._readers.append(None)
-            self._hold(frame, encoded)
-        return frame
+        return self._frames.add(image)
 
     def add_points(self, object_id: ObjectId, frame: int, points: ArrayLike, labels: ArrayLike) -> TrackedObject:
         """Clicks on an object, or beside it; they join those that it has in this frame.
@@ -139,7 +131,7 @@ class Tracker:
         mask: (H, W) bool, as large as the frame; all False says that the object is not there. Returns and raises as
         `add_points`.
         """
-        encoded = self._encoded(frame)
+        encoded = self._frames[frame]
         array = np.asarray(mask)
         if array.shape != encoded.shape or array.dtype != np.bool_:
             raise PromptError(
@@ -174,12 +166,12 @@ class Tracker:
         first = min(t for f in self._followed.values() for t in f.bank.conditioning) if start is None else start
         last = (0 if reverse else len(self) - 1) if stop is None else stop
         for frame in (first, last):
-            self._check(frame)
+            self._frames.check(frame)
         return self._track(range(first, last + (-1 if reverse else 1), -1 if reverse else 1), reverse=reverse)
 
     def _track(self, frames: range, *, reverse: bool) -> Iterator[TrackedFrame]:
         for frame in frames:
-            encoded = self._encoded(frame)
+            encoded = self._frames[frame]
             objects = {}
             for object_id, followed in self._followed.items():
                 remembered = followed.bank.conditioning.get(frame) or self._follow(followed, frame, encoded, reverse)
@@ -187,7 +179,7 @@ class Tracker:
                 objects[object_id] = self._shown(remembered.seen, encoded)
             yield TrackedFrame(frame=frame, objects=objects)
 
-    def _follow(self, followed: _Followed, frame: int, encoded: _Encoded, reverse: bool) -> Remembered:
+    def _follow(self, followed: _Followed, frame: int, encoded: Encoded, reverse: bool) -> Remembered:
         """Find an object in a frame by what is remembered of it, and remember that."""
         recalled = followed.bank.recall(frame, reverse=reverse, frames=len(self))
         with torch.inference_mode(), self._model.numerics():
@@ -202,7 +194,7 @@ class Tracker:
         """Points with labels or corners as prompts of a frame, with the mask that it showed last."""
         if not np.isfinite(xy).all():
             raise PromptError("points or boxes contain values that are not finite: expected pixel coordinates")
-        encoded = self._encoded(frame)
+        encoded = self._frames[frame]
         followed = self._followed.get(object_id, self._new())
         before = followed.clicks.get(frame, NO_CLICKS) if joins else NO_CLICKS
         clicks = _Clicks(np.concatenate([before.xy, xy]), np.concatenate([before.kinds, kinds]))
@@ -221,7 +213,7 @@ class Tracker:
     def _new(self) -> _Followed:
         return _Followed(MemoryBank(held_frames=self._held))
 
-    def _keep(self, object_id: ObjectId, frame: int, clicks: _Clicks, seen: Seen, encoded: _Encoded) -> TrackedObject:
+    def _keep(self, object_id: ObjectId, frame: int, clicks: _Clicks, seen: Seen, encoded: Encoded) -> TrackedObject:
         """What a prompt showed waits for the next propagation, since more prompts may follow."""
         followed = self._followed.setdefault(object_id, self._new())
         followed.clicks[frame] = clicks
@@ -239,55 +231,19 @@ class Tracker:
                 followed.bank.track(frame, remembered)
         followed.pending.clear()
 
-    def _shown(self, seen: Seen, encoded: _Encoded) -> TrackedObject:
+    def _encode(self, image: Image) -> Features:
+        return self._model.look(image, self._sam.encode_frame)
+
+    def _shown(self, seen: Seen, encoded: Encoded) -> TrackedObject:
         logits = seen.logits[0, 0].float().cpu().numpy()
         mask = full_size(self._sam.frame, logits, float(seen.iou), encoded.shape)
         return TrackedObject(logits=logits, presence=float(seen.presence), mask=mask)
 
-    def _tensors(self, clicks: _Clicks, encoded: _Encoded) -> tuple[Tensor, Tensor]:
+    def _tensors(self, clicks: _Clicks, encoded: Encoded) -> tuple[Tensor, Tensor]:
         """Points (1, K, 2) in the network's frame, labels (1, K)."""
         xy = self._sam.frame.to_frame(clicks.xy, encoded.shape)
         points, labels = (torch.from_numpy(a)[None].to(self._model.device) for a in (xy, clicks.kinds))
         return points, labels
-
-    def _encoded(self, frame: int) -> _Encoded:
-        """The features of a frame, read and encoded anew if they are not held."""
-        self._check(frame)
-        encoded = self._features.pop(frame, None)
-        reader = self._readers[frame]
-        if encoded is None and reader is None:
-            raise PromptError(
-                f"frame {frame}: its features are not held any more; expected one of the {self._held} used last. Fix: "
-                "add frames as functions that read them, or raise held_frames="
-            )
-        if encoded is None and reader is not None:
-            encoded = self._encode(reader())
-        assert encoded is not None
-        self._hold(frame, encoded)
-        return encoded
-
-    def _encode(self, image: Image) -> _Encoded:
-        features = self._model.look(image, self._sam.encode_frame)
-        return _Encoded(features, (image.shape[0], image.shape[1]))
-
-    def _hold(self, frame: int, encoded: _Encoded) -> None:
-        """Hold features, and give up those used longest ago where there are too many."""
-        self._features[frame] = encoded
-        if len(self._features) > self._held:
-            del self._features[next(iter(self._features))]
-
-    def _check(self, frame: int) -> None:
-        if not 0 <= frame < len(self):
-            raise PromptError(f"frame {frame}: expected one of the {len(self)} frames, counted from 0; see add_frame")
-
-
-class _Encoded(NamedTuple):
-    """A frame as the network reads it."""
-
-    features: Features
-    """Of a frame that may yet have a memory."""
-    shape: tuple[int, int]
-    """(H, W) of its image."""
 
 
 class _Clicks(NamedTuple):

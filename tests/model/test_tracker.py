@@ -85,7 +85,7 @@ def test_a_long_sequence_holds_no_more_and_says_the_same(model: Model) -> None:
     for some, all_ in zip(bounded.propagate(), generous.propagate(), strict=True):
         np.testing.assert_array_equal(some.objects["a"].logits, all_.objects["a"].logits)
     bank = bounded._followed["a"].bank
-    assert len(bounded._features) == len(bank.tracked) == 16
+    assert len(bounded._frames._features) == len(bank.tracked) == 16
     assert len(bank.conditioning) == 1
 
 
