@@ -134,6 +134,8 @@ class Mask:
     """IoU of the mask cut at a logit of +1 with the one cut at -1, 0 to 1."""
     label: str | None = None
     """What the object is, where the model says so."""
+    label_score: float = 0.0
+    """How sure the model is of the label, 0 to 1."""
 
     def __post_init__(self) -> None:
         if self.pixels.shape != self.window.shape:

@@ -58,6 +58,8 @@ class Settings:
     box_nms_thresh: float | None = None
     """Without prompts: of two masks in one window whose boxes have a higher IoU, the worse one is dropped; None: what
     suits the model."""
+    text_thresh: float | None = None
+    """With words: drop boxes that the text model is less sure of; None: what suits it."""
     use_cache: bool = True
     """Keep embeddings on disk and use those that are there."""
     layer: str | None = None
@@ -104,7 +106,7 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{option_of(name)} {value}: expected at least 1")
-        for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh"):
+        for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "text_thresh"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"{option_of(name)} {value}: expected a fraction from 0 to 1, not a percentage")

@@ -184,10 +184,13 @@ def test_options_about_prompts_need_prompts(name: str) -> None:
         Prompts.from_options({name: "x"})
 
 
-@pytest.mark.parametrize("others", [{}, {"point": (at(5, 5),)}])
-def test_words_on_the_command_line_are_refused(others: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="no model here reads words"):
-        Prompts.from_options(others | {"text": "roof"})
+def test_words_on_the_command_line_name_what_finds_them() -> None:
+    prompts = Prompts.from_options({"text": "roof, car", "text_model": "folder", "device": "cpu"})
+    assert prompts.words == ("roof", "car")
+    assert (prompts.finder.name, prompts.finder.device) == ("folder", "cpu")
+    assert Prompts.from_options({"text": "roof"}).finder is None
+    with pytest.raises(UsageError, match="--text-model without --text"):
+        Prompts.from_options({"text_model": "folder"})
 
 
 # ---- what the pipeline asks ----

@@ -25,11 +25,15 @@ def describe(
     """
     with Raster(raster, **settings.look) as opened:
         grid = opened.grid
-        placed = check(opened, prompts, output=output, settings=settings).placed
+        checked = check(opened, prompts, output=output, settings=settings)
+        placed, sought = checked.placed, checked.sought
         tile_px, overlap_px = settings.tile(model.load().tile_px)
         tiling = Tiling(height=grid.height, width=grid.width, tile_px=tile_px, overlap_px=overlap_px)
         stretch = opened.stretch
-        lines, refused = ([], 0) if prompts is None or placed is None else _prompt_lines(prompts, placed)
+        if sought is not None:
+            lines, refused = [f"words    {', '.join(sought.words)}: found by {sought.finder.name}"], 0
+        else:
+            lines, refused = ([], 0) if prompts is None or placed is None else _prompt_lines(prompts, placed)
     x_m, y_m = grid.pixel_size_m
     lines = [
         f"raster   {opened.name}: {grid.width:,} x {grid.height:,} px of {x_m:.3g} x {y_m:.3g} m",

@@ -52,7 +52,20 @@ prompt_options = together(
         is_flag=True,
         help="Refuse prompts that a change of datum may move by more than a pixel.  [default: warn]",
     ),
-    headed("Prompts", "--text", metavar="WORDS", help="What to look for; no model here reads words yet."),
+    headed("Prompts", "--text", metavar="WORDS", help='What to look for, such as "solar panel, car".'),
+    headed(
+        "Prompts",
+        "--text-model",
+        metavar="FOLDER|NAME",
+        help="What finds the words: a folder of Grounding DINO, OWLv2 or SAM 3, or a name on the Hugging Face hub.",
+    ),
+    headed(
+        "Prompts",
+        "--text-thresh",
+        type=float,
+        metavar="X",
+        help="Drop what the text model is less sure of.  [default: the model's]",
+    ),
     headed(
         "Prompts", "--object-column", metavar="NAME", help="Column of --points that tells which belong to one object."
     ),
@@ -196,7 +209,7 @@ Examples:
 def segment(ctx: click.Context, /, raster: str, output: Path, **options: Any) -> None:
     """Segment RASTER and write the objects to OUTPUT.
 
-    With prompts: one feature for each prompted object. Without: everything in the raster.
+    With prompts: one feature for each prompted object. With --text: what the words say. Else: everything in the raster.
 
     RASTER is a file, URL or anything else that GDAL opens. OUTPUT is by its ending .gpkg .shp .geojson .fgb .parquet
     (features) or .tif (labels, int32, cloud-optimized).

@@ -43,7 +43,7 @@ def load_model(
     Raises UnknownModelError, WeightsError (missing, damaged, not as published, of another architecture),
     UnsafeInputError (a file that would run something), ModelError (device, precision, no network for these weights).
     """
-    chosen = _device(device)
+    chosen = choose_device(device)
     numerics = _precision(precision, chosen)
     published = named(name_or_path)
     asked = spec or (find_spec(published) if published else None)
@@ -141,7 +141,8 @@ def _is_finite(tensor: Tensor) -> bool:
     return not tensor.numel() or all(bool(extreme.isfinite()) for extreme in torch.aminmax(tensor))
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
+    """The device of this name; auto: a graphics card if there is one. Raises ModelError if it is not there."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -52,6 +52,7 @@ def add_stitched(
             stability=found.stability,
             tiles=found.tiles,
             label=found.label,
+            label_score=found.label_score,
         )
 
 

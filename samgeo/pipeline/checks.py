@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from samgeo.errors import SamgeoWarning, UsageError
+from samgeo.model.finder import FinderAddress
 from samgeo.output.vector import probe_output
 from samgeo.pipeline.assembly import read_aoi
+from samgeo.pipeline.sought import Sought
 from samgeo.prompts.placed import PlacedPrompts
 from samgeo.prompts.prompts import Prompts
 from samgeo.raster.reader import Raster
@@ -23,7 +25,9 @@ class Checked:
     area: Any
     """The area of interest, from `read_aoi`; None: everywhere."""
     placed: PlacedPrompts | None
-    """The prompts in pixels of the working grid; None: everything is wanted."""
+    """The prompts in pixels of the working grid; None: everything is wanted, or what words say."""
+    sought: Sought | None
+    """The words that are looked for, if any."""
 
 
 def check(raster: Raster, prompts: Prompts | None, *, output: Path | None, settings: Settings) -> Checked:
@@ -42,7 +46,24 @@ def check(raster: Raster, prompts: Prompts | None, *, output: Path | None, setti
         )
         _warn_of_no_place(raster, output)
     area = None if settings.aoi is None else read_aoi(settings.aoi, raster.grid)
-    return Checked(area=area, placed=None if prompts is None else _place(prompts, raster, settings))
+    sought = None if prompts is None or not prompts.words else _seek(prompts, settings)
+    placed = None if prompts is None or sought is not None else _place(prompts, raster, settings)
+    return Checked(area=area, placed=placed, sought=sought)
+
+
+def _seek(prompts: Prompts, settings: Settings) -> Sought:
+    """The words with what finds them, loaded once here, so that what is wrong with it is said at once."""
+    words = ", ".join(prompts.words)
+    if prompts.layers:
+        raise UsageError(f"--text {words} with other prompts: expected words alone, or no words")
+    if prompts.finder is None:
+        raise UsageError(
+            f"--text {words}: samgeo's own models know no words. Fix: pip install 'samgeo[text]', and --text-model with"
+            " a folder or a hub name of Grounding DINO, OWLv2 or SAM 3, such as IDEA-Research/grounding-dino-tiny"
+        )
+    finder = prompts.finder.load() if isinstance(prompts.finder, FinderAddress) else prompts.finder
+    least = settings.text_thresh if settings.text_thresh is not None else finder.least_score
+    return Sought(words=prompts.words, finder=prompts.finder, finder_sha256=finder.sha256, least_score=least)
 
 
 def _warn_of_no_place(raster: Raster, output: Path) -> None:

@@ -74,9 +74,10 @@ def refine_jobs(distant: Sequence[Distant], run: Run, journal: Journal) -> Itera
 def add_everything(store: PolygonStore, choice: Choice, journal: Journal, settings: Settings) -> None:
     """Put all objects into the store; the refine jobs must be done."""
     add_stitched(store, choice.near.stitched, choice.near.crops, settings, kept=choice.kept)
+    by_place = {(one.scale, one.tile, one.index): one for one in choice.distant}
     for scale, tile in _by_tile(choice.distant):
         for one in Growths.read(_drawn(journal, scale, tile)).objects:
-            box = one.pieces[0].window
+            box, seen = one.pieces[0].window, by_place[scale, tile, one.key]
             add_object(
                 store,
                 one.pieces,
@@ -86,7 +87,8 @@ def add_everything(store: PolygonStore, choice: Choice, journal: Journal, settin
                 score=one.pieces[0].score,
                 stability=one.pieces[0].stability,
                 tiles=one.windows,
-                label=-1,
+                label=seen.label,
+                label_score=seen.label_score,
             )
 
 

@@ -14,14 +14,15 @@ from samgeo.errors import UsageError
 from samgeo.grid import Grid
 from samgeo.model.automatic import EverythingSettings
 from samgeo.model.contract import PromptableModel
+from samgeo.pipeline.checks import Checked
+from samgeo.pipeline.sought import Sought
 from samgeo.pipeline.tilejob import ModelAddress, Run
-from samgeo.prompts.placed import PlacedPrompts
 from samgeo.raster.reader import Raster
 from samgeo.settings import Settings
 from samgeo.stretch import sample_windows
 from samgeo.tiling import Tiling
 
-FORMAT = 3
+FORMAT = 4
 """Raised when part files of an older version would mean something else."""
 
 SAMPLE_PX = 500_000
@@ -47,12 +48,12 @@ def make_plan(
     *,
     model: PromptableModel | ModelAddress | str | Path | None,
     settings: Settings,
-    placed: PlacedPrompts | None,
+    checked: Checked,
     shared_memory: bool,
 ) -> Plan:
     """Settle everything that the tile jobs need.
 
-    placed: the prompts; None: everything is wanted.
+    checked: the prompts, or the words that are looked for; neither: everything is wanted.
     shared_memory: the jobs run in this process, so that they can use the raster and the model that are here.
     """
     address = as_address(model)
@@ -67,6 +68,7 @@ def make_plan(
         granularity=settings.granularity or "best",
         everything=_everything(settings, loaded),
         tiling=tiling,
+        sought=checked.sought,
     )
     record = {
         "format": FORMAT,
@@ -79,10 +81,22 @@ def make_plan(
         },
         "model": {"sha256": loaded.sha256, "precision": loaded.precision},
         "tiling": {"tile_px": tile_px, "overlap_px": overlap_px},
-        "prompts": None if placed is None else placed.sha256,
+        "prompts": None if checked.placed is None else checked.placed.sha256,
+        "words": None if checked.sought is None else _words(checked.sought),
         "search": asdict(run.everything) | {"granularity": settings.granularity},
     }
     return Plan(grid=raster.grid, run=run, model=loaded, record=record)
+
+
+def _words(sought: Sought) -> dict[str, Any]:
+    """What is looked for and by whom, fit for JSON."""
+    name = sought.finder.name
+    return {
+        "words": list(sought.words),
+        "finder": Path(name).name if Path(name).is_dir() else name,
+        "finder_sha256": sought.finder_sha256,
+        "least_score": sought.least_score,
+    }
 
 
 def as_address(model: PromptableModel | ModelAddress | str | Path | None) -> PromptableModel | ModelAddress:
@@ -126,6 +140,7 @@ def describe(plan: Plan, raster: Raster, settings: Settings) -> dict[str, Any]:
         "precision": plan.model.precision,
         **plan.record["tiling"],
         "prompts_sha256": plan.record["prompts"],
+        **({} if plan.record["words"] is None else {"words": plan.record["words"]}),
         "settings": {
             name: value
             for name, value in asdict(replace(settings, aoi=None)).items()

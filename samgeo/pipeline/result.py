@@ -40,7 +40,7 @@ COLUMNS = {
     "tiles": "int32",
     "model": "str",
 }
-"""What every feature carries, and its type; the columns of the prompt layer follow."""
+"""What every feature carries, and its type; with words `label_score` follows, else the columns of the prompt layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +133,7 @@ class Segmentation:
         geometry = self._geometry(index)
         ground = measure(geometry, self.grid.crs)
         key, label, placed = int(row["key"]), int(row["label"]), self._origin.placed
+        sure = {"label_score": float(row["label_score"])} if self._origin.labels else {}
         attributes = {
             "id": index + 1,
             "prompt_id": None if placed is None else str(placed.prompt_ids[key]),
@@ -144,7 +145,8 @@ class Segmentation:
             "tiles": int(row["tiles"]),
             "model": self._origin.model,
         }
-        return Feature(geometry=geometry, attributes=attributes | ({} if placed is None else placed.attributes(key)))
+        more = {} if placed is None else placed.attributes(key)
+        return Feature(geometry=geometry, attributes=attributes | sure | more)
 
     def _geometry(self, index: int) -> Any:
         """The polygon as the settings want it, in map coordinates."""
@@ -165,7 +167,8 @@ class Segmentation:
     @property
     def columns(self) -> dict[str, str]:
         """Names and types of the attributes."""
-        return COLUMNS | ({} if self._origin.placed is None else dict(self._origin.placed.columns))
+        sure = {"label_score": "float"} if self._origin.labels else {}
+        return COLUMNS | sure | ({} if self._origin.placed is None else dict(self._origin.placed.columns))
 
     @property
     def __geo_interface__(self) -> dict[str, Any]:

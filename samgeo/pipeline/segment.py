@@ -74,7 +74,7 @@ def segment(
     progress: Report | None = None,
     grid: Grid | None = None,
 ) -> Segmentation:
-    """Segment a raster: one feature for each prompted object, or everything if there are no prompts.
+    """Segment a raster: one feature for each prompted object, what words say, or everything if there are no prompts.
 
     raster: path, URL, open dataset, DataArray with CRS and transform, `Raster`, or an array with its `grid`.
     model: what `load_model` returned, a known name, a path, or a `ModelAddress`; None: the embedded default.
@@ -96,7 +96,7 @@ def segment(
         checked = check(opened, prompts, output=target, settings=settings)
         placed = checked.placed
         shared = _shares_memory(workers, model)
-        plan = make_plan(opened, model=model, settings=settings, placed=placed, shared_memory=shared)
+        plan = make_plan(opened, model=model, settings=settings, checked=checked, shared_memory=shared)
         folder = stack.enter_context(_work_folder(target))
         journal = stack.enter_context(Journal(folder, plan.record, resume=settings.resume))
         run_all = _engine(workers, folder, shared_memory=shared)
@@ -163,13 +163,16 @@ class _Work:
         finish(store, self.plan.grid, self.settings, exclusive=exclusive, area=checked.area)
         if len(store) == 0:
             raster.warn_if_blank()
+        labels = self.plan.run.labels
+        if labels:
+            done["words"] = {word: int((store.table["label"] == k).sum()) for k, word in enumerate(labels)}
         if placed is not None:
             done["prompts"] = account(placed, found, set(store.table["key"].tolist()), done.pop("fates"))
         return Segmentation(
             store,
             grid=self.plan.grid,
             settings=self.settings,
-            origin=Origin(model=self.plan.model.name, placed=placed),
+            origin=Origin(model=self.plan.model.name, labels=labels, placed=placed),
             metadata=describe(self.plan, raster, self.settings),
             report=done | {"features": len(store)},
             exclusive=exclusive,

@@ -26,9 +26,10 @@ _ROW = np.dtype(
         ("stability", "f4"),
         ("tiles", "i4"),
         ("label", "i2"),  # position in the list of labels, or -1
+        ("label_score", "f4"),
     ]
 )
-"""What is kept in memory of one feature, 58 bytes."""
+"""What is kept in memory of one feature, 62 bytes."""
 
 
 class PolygonStore:

@@ -21,6 +21,7 @@ from samgeo.model.contract import Embedding, PromptableModel
 from samgeo.pipeline.journal import write_part
 from samgeo.pipeline.parts import pack_masks, require_part
 from samgeo.pipeline.prompting import ObjectPrompt, segment_objects
+from samgeo.pipeline.sought import Sought, draw_found
 from samgeo.pipeline.witness import Witness, looks_the_same
 from samgeo.pixels import Mask, Window
 from samgeo.raster.reader import Raster, RasterSource
@@ -65,6 +66,13 @@ class Run:
     """All tiles, in pixels of the grid or of `scale` x `scale` of them."""
     scale: int = 1
     """Pixels of the grid along the side of one pixel that the model sees."""
+    sought: Sought | None = None
+    """The words that are looked for; None: everything, or what the prompts say."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels that masks may have."""
+        return () if self.sought is None else self.sought.words
 
     def from_afar(self, scale: int) -> Run:
         """The same in pixels `scale` times as large."""
@@ -95,15 +103,19 @@ class TileJob:
 def run_tile(job: TileJob) -> int:
     """Do a job and write its part file, with masks in pixels of the run's tiling. Returns the number of masks."""
     witness = Witness()
-    seen = look(job.run, job.window, witness)
-    found = [] if seen is None else _find(*seen, job)
+    if job.run.sought is not None:
+        found = [(-1, mask) for mask in _find_words(job, job.run.sought, witness)]
+    else:
+        seen = look(job.run, job.window, witness)
+        found = [] if seen is None else _find(*seen, job)
     found = [(key, mask.shift(job.window.row, job.window.col)) for key, mask in found]
     if job.run.scale > 1:
         found = [(key, mask) for key, mask in found if _is_for_afar(mask.window, job)]
     masks = [mask for _, mask in found]
     arrays = pack_masks(masks, [key for key, _ in found])
     if job.tile is not None:
-        arrays |= MaskTable.from_masks(masks, tile=job.tile, tiling=job.run.tiling).arrays()
+        tiling, labels = job.run.tiling, job.run.labels
+        arrays |= MaskTable.from_masks(masks, tile=job.tile, tiling=tiling, labels=labels).arrays()
     write_part(job.part, arrays | witness.arrays())
     return len(found)
 
@@ -148,22 +160,36 @@ def clip(mask: Mask, valid: NDArray[np.bool_]) -> Mask:
     seen = mask.window.intersection(Window(row=0, col=0, height=valid.shape[0], width=valid.shape[1]))
     inside = mask.crop(seen)
     pixels = inside.pixels & valid[inside.window.slices()]
-    cut = Mask.from_array(pixels, score=mask.score, stability=mask.stability)
-    return cut.shift(inside.window.row, inside.window.col)
+    cut = Mask.from_array(pixels)
+    return replace(mask, window=cut.window.shift(inside.window.row, inside.window.col), pixels=cut.pixels)
 
 
 def look(run: Run, window: Window, witness: Witness) -> tuple[PromptableModel, Embedding, NDArray[np.bool_]] | None:
     """The model, the embedding of a window and its valid pixels (h, w); None if there are none."""
     rgb, valid = witness.look(_raster(run), window, run.scale)
-    if not valid.any():
-        return None
+    return (*_embed(run, rgb, valid), valid) if valid.any() else None
+
+
+def _embed(run: Run, rgb: NDArray[np.uint8], valid: NDArray[np.bool_]) -> tuple[PromptableModel, Embedding]:
     model = run.model.load() if isinstance(run.model, ModelAddress) else run.model
     if model.sha256 != run.model_sha256:
         raise ModelError(
             f"{model.name}: its weights are not those that the run began with. Fix: the same file everywhere"
         )
     cache = None if run.cache_folder is None else open_cache(run.cache_folder)
-    return model, encode(model, rgb, valid, cache), valid
+    return model, encode(model, rgb, valid, cache)
+
+
+def _find_words(job: TileJob, sought: Sought, witness: Witness) -> list[Mask]:
+    """The masks of what is sought, in the pixels of the window; the window is encoded only if there is something."""
+    rgb, valid = witness.look(_raster(job.run), job.window, job.run.scale)
+    found = sought.find(rgb) if valid.any() else None
+    if found is None or not len(found.boxes):
+        return []
+    model, embedding = _embed(job.run, rgb, valid)
+    masks = draw_found(model, embedding, found, sought.words, batch=job.run.everything.points_per_batch)
+    clipped = [clip(mask, valid) for mask in masks]
+    return [mask for mask in clipped if not mask.window.is_empty]
 
 
 def _find(

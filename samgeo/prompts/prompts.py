@@ -21,6 +21,7 @@ import numpy as np
 
 from samgeo.errors import PromptError, UsageError
 from samgeo.grid import Grid
+from samgeo.model.finder import FinderAddress, WordFinder
 from samgeo.prompts.assembly import assemble, list_refusals, make_report
 from samgeo.prompts.checks import (
     Valid,
@@ -44,13 +45,14 @@ from samgeo.prompts.text import split_words
 class Prompts:
     """Clicks, boxes, rough outlines and words, each layer in its own CRS."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - every kind of prompt and what tells of it
         self,
         *,
         points: Any = None,
         boxes: Any = None,
         masks: Any = None,
         text: str | None = None,
+        text_model: str | Path | FinderAddress | WordFinder | None = None,
         crs: object = None,
         object_column: str | None = None,
         label_column: str | None = None,
@@ -62,6 +64,8 @@ class Prompts:
             GeoDataFrame, GeoSeries, path, GeoJSON dict, or a sequence of shapely geometries; points also as rows of
             x, y and boxes as rows of x_min, y_min, x_max, y_max.
         text: words of what to look for, with commas between them.
+        text_model: what finds them: a folder of Grounding DINO, OWLv2 or SAM 3 as the transformers library saves them,
+            a name on the Hugging Face hub, or a `WordFinder`.
         crs: CRS of what has none of its own: anything pyproj takes; "raster" for the raster's own; "pixel" for columns
             and rows of the raster as stored, where (0, 0) is its upper left corner and (0.5, 0.5) the centre of its
             first pixel. What has its own keeps it, and GeoJSON always has one.
@@ -77,18 +81,17 @@ class Prompts:
             if points is None or label_column is not None:
                 raise PromptError("labels go with points and without label_column; expected one of the two")
             layers[0], label_column = _labelled(layers[0], labels), "label"
-        self._settle(layers, text, object_column, label_column)
+        self._settle(layers, object_column, label_column, text=text, finder=text_model)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Prompts | None:
         """The prompts of a command line, or None if there are none.
 
         options: points, boxes, masks (paths, one of them may be "-" for GeoJSON on stdin), point and box (sequences of
-        numbers), prompt_crs, text, object_column, label_column. Point and box are in the raster's CRS unless
-        prompt_crs says otherwise. Raises `PromptError`, and `UsageError` for options that would do nothing.
+        numbers), prompt_crs, text, text_model, device, object_column, label_column. Point and box are in the
+        raster's CRS unless prompt_crs says otherwise. Raises `PromptError`, and `UsageError` for options that would do
+        nothing.
         """
-        if options.get("text") is not None:
-            raise UsageError("--text: no model here reads words. Fix: leave --text out, or give --boxes or --points")
         crs = options.get("prompt_crs")
         files: dict[Kind, Any] = {k: options[k] for k in ("points", "boxes", "masks") if options.get(k) is not None}
         if sum(str(source) == "-" for source in files.values()) > 1:
@@ -103,20 +106,32 @@ class Prompts:
                 layer = read_layer(kind, np.array(options[option], dtype=float), crs="raster" if crs is None else crs)
                 ids = np.arange(1, len(layer) + 1).astype(object)
                 layers.append(replace(layer, name=f"--{option}", prefix=option, ids=ids))
+        text, finder = options.get("text"), options.get("text_model")
+        if finder is not None:
+            finder = FinderAddress(name=str(finder), device=options.get("device", "auto"))
         if not layers:
             _refuse_idle(options)
+        if not layers and text is None:
             return None
         prompts = cls.__new__(cls)
-        prompts._settle(layers, None, options.get("object_column"), options.get("label_column"))
+        prompts._settle(layers, options.get("object_column"), options.get("label_column"), text=text, finder=finder)
         return prompts
 
     def _settle(
-        self, layers: Sequence[PromptLayer], text: str | None, object_column: str | None, label_column: str | None
+        self,
+        layers: Sequence[PromptLayer],
+        object_column: str | None,
+        label_column: str | None,
+        *,
+        text: str | None,
+        finder: str | Path | FinderAddress | WordFinder | None,
     ) -> None:
         self.layers = tuple(layers)
         """The layers as they were read: points, boxes, masks."""
         self.words = () if text is None else split_words(text)
         """What to look for, in Unicode's form NFC."""
+        self.finder = FinderAddress(name=str(finder)) if isinstance(finder, (str, Path)) else finder
+        """What finds the words."""
         self.object_column = object_column
         """The column that joins prompts to objects."""
         self.label_column = label_column
@@ -195,6 +210,8 @@ def _labelled(layer: PromptLayer, labels: Sequence[int]) -> PromptLayer:
 
 def _refuse_idle(options: Mapping[str, Any]) -> None:
     """Raise `UsageError` if there are options about prompts and no prompts."""
+    if options.get("text") is None and options.get("text_model") is not None:
+        raise UsageError("--text-model without --text does nothing. Fix: leave it out, or give --text WORDS")
     idle = [name for name in ("object_column", "label_column", "prompt_crs") if options.get(name) is not None]
     if idle:
         name = f"--{idle[0].replace('_', '-')}"

@@ -8,8 +8,8 @@ through the overlaps, and each core takes its pixels from its own window. Nothin
 were done: every choice is by a key that ends in the tile and the mask's position in it. Only tables are kept; pixels
 are asked for when needed, tile after tile.
 
-A mask that fills its window is kept: it may be the middle of an object larger than a window, which must come back whole.
-What chains leave open, `levels` looks at from further away.
+A mask that fills its window is kept: it may be the middle of an object larger than a window, which must come back
+whole. What chains leave open, `levels` looks at from further away.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class StitchedObject:
     """Stability of the mask, or the mean of the chain's masks weighted by area."""
     label: int
     """Number of the label, -1 for none."""
+    label_score: float
+    """How sure the model is of the label, the mean of the chain's masks weighted by area."""
 
     @property
     def tiles(self) -> int:
@@ -86,7 +88,13 @@ class Stitched:
             score=float((table.score[rows] * weight).sum()),
             stability=float((table.stability[rows] * weight).sum()),
             label=int(table.label[rows[0]]),
+            label_score=float((table.label_score[rows] * weight).sum()),
         )
+
+    @property
+    def labels(self) -> NDArray[np.int16]:
+        """(objects,) number of the label, -1 for none."""
+        return self.table.label[self.rows[self.starts[:-1]]]
 
     def pieces(self, k: int, crops: Crops) -> Iterator[Mask]:
         """Object `k` in pixels of the grid: masks that share no pixel and together are the object.

@@ -1,4 +1,4 @@
-"""MaskTable: what stitching must know of every mask of a raster, in 43 bytes each; the pixels stay where they are."""
+"""MaskTable: what stitching must know of every mask of a raster, in 47 bytes each; the pixels stay where they are."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ class MaskTable:
     """True if the mask touches a border of its read window that is not a border of the grid, and so may go on there."""
     label: NDArray[np.int16]
     """Number of the mask's label, -1 for none; only masks with equal labels are one object."""
+    label_score: NDArray[np.float32]
+    """How sure the model is of the label, 0 to 1."""
 
     def __len__(self) -> int:
         return len(self.tile)
@@ -79,6 +81,7 @@ class MaskTable:
             stability=np.array([mask.stability for mask in masks], dtype=np.float32),
             cut=np.array([is_cut(window, tile.read, tiling) for window in windows], dtype=bool),
             label=np.array([-1 if m.label is None else labels.index(m.label) for m in masks], dtype=np.int16),
+            label_score=np.array([mask.label_score for mask in masks], dtype=np.float32),
         )
 
     @classmethod

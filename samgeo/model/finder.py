@@ -1,0 +1,70 @@
+"""What finds words in an image: the contract, and where a process finds its own copy. Nothing here imports torch.
+
+samgeo's own models know no words. Others that do are loaded by `grounding`, with the extra `text`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FoundWords:
+    """K boxes in one image, and the word that each shows."""
+
+    boxes: NDArray[np.float32]
+    """(K, 4) x_min, y_min, x_max, y_max in pixels of the image, an integer is a pixel's centre."""
+    words: NDArray[np.int64]
+    """(K,) positions among the words that were asked for."""
+    scores: NDArray[np.float32]
+    """(K,) how sure it is, 0 to 1."""
+
+
+@runtime_checkable
+class WordFinder(Protocol):
+    """A model that finds words in images."""
+
+    @property
+    def name(self) -> str:
+        """Where it came from."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of its weights."""
+        ...
+
+    @property
+    def least_score(self) -> float:
+        """Boxes that it is less sure of are not worth keeping, where the user does not say otherwise."""
+        ...
+
+    def find(self, image: NDArray[np.uint8], words: tuple[str, ...], *, least_score: float) -> FoundWords:
+        """Boxes of all words in an (H, W, 3) uint8 RGB image with at least that score."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinderAddress:
+    """Where a process finds its own copy of a word finder."""
+
+    name: str
+    """A folder with the files of a model as the transformers library saves it, or its name on the Hugging Face hub."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    def load(self) -> WordFinder:
+        """The finder; loaded once in a process. Raises what `grounding.load_finder` raises."""
+        return _load(self)
+
+
+@lru_cache(maxsize=1)
+def _load(address: FinderAddress) -> WordFinder:
+    from samgeo.model.grounding import load_finder
+
+    return load_finder(address.name, device=address.device)
