@@ -217,3 +217,15 @@ def test_a_wrong_frame_or_network_is_refused(model: Model) -> None:
     tracker.add_points("a", 0, [[50, 40]], [1])
     with pytest.raises(PromptError, match=r"frame 4: expected one of the 1 frames"):
         tracker.propagate(stop=4)
+
+
+def test_in_16_bit_it_follows_nearly_the_same() -> None:
+    script = Script(steps=SCRIPTS["box with clicks"].steps)
+    shown = []
+    for precision in ("exact", "bf16"):
+        model = clip_model(TINY_TRACKERS["tiny-sam2.1"], script)
+        model.precision = precision
+        shown.append(play(tracker_of(model), script, SHAPE))
+    for name, exact in shown[0].items():
+        if name.endswith("full"):
+            assert np.mean(exact != shown[1][name]) < 0.05
