@@ -30,7 +30,15 @@ class EfficientSam(Sam):
 
     def list_prompts(self, points: Tensor, labels: Tensor, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
         """The box's corners first, so that they are among the points that are read."""
-        return corners_first(points, labels, boxes)
+        points, labels = corners_first(points, labels, boxes)
+        if bool(((labels >= 0).sum(dim=1) > POINTS).any()):
+            warnings.warn(
+                f"EfficientSAM reads {POINTS} points an object, and a box is two of them: the rest of the clicks "
+                "is left out. Use fewer clicks or another model",
+                SamgeoWarning,
+                stacklevel=2,
+            )
+        return points, labels
 
     def embed_prompts(
         self,
@@ -88,17 +96,11 @@ class EfficientPromptEncoder(PromptEncoder):
 
 def _six(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Points (N, T, 2) and labels (N, T) -> (N, 6, 2), (N, 6): the first six that are no padding, then padding."""
-    if bool(((labels >= 0).sum(dim=1) > POINTS).any()):
-        warnings.warn(
-            f"EfficientSAM reads {POINTS} points an object, and a box is two of them: the rest of an object's clicks "
-            "is left out. Use fewer clicks or another model",
-            SamgeoWarning,
-            stacklevel=2,
-        )
-    order = (labels < 0).int().argsort(dim=1, stable=True)[:, :POINTS]  # (N, up to 6)
-    points, labels = points.gather(1, order[..., None].expand(-1, -1, 2)), labels.gather(1, order)
-    missing = POINTS - labels.shape[1]
-    points, labels = F.pad(points, (0, 0, 0, missing)), F.pad(labels, (0, missing), value=-1)
+    points, labels = F.pad(points, (0, 0, 0, POINTS)), F.pad(labels, (0, POINTS), value=-1)  # (N, T + 6)
+    count = labels.shape[1]
+    rank = torch.arange(count, device=labels.device) + count * (labels < 0)  # (N, T + 6), all different
+    first = rank.topk(POINTS, dim=1, largest=False).indices  # (N, 6)
+    points, labels = points.gather(1, first[..., None].expand(-1, -1, 2)), labels.gather(1, first)
     return torch.where((labels < 0)[..., None], -1, points), labels
 
 
