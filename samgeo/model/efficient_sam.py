@@ -23,6 +23,8 @@ from samgeo.model.transformer import TwoWayAttentionBlock, TwoWayTransformer
 
 POINTS = 6
 """How many points of an object are read."""
+LAST = 1 << 30
+"""More than an object has points."""
 
 
 class EfficientSam(Sam):
@@ -97,8 +99,7 @@ class EfficientPromptEncoder(PromptEncoder):
 def _six(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Points (N, T, 2) and labels (N, T) -> (N, 6, 2), (N, 6): the first six that are no padding, then padding."""
     points, labels = F.pad(points, (0, 0, 0, POINTS)), F.pad(labels, (0, POINTS), value=-1)  # (N, T + 6)
-    count = labels.shape[1]
-    rank = torch.arange(count, device=labels.device) + count * (labels < 0)  # (N, T + 6), all different
+    rank = torch.arange(labels.shape[1], device=labels.device) + LAST * (labels < 0)  # (N, T + 6), all different
     first = rank.topk(POINTS, dim=1, largest=False).indices  # (N, 6)
     points, labels = points.gather(1, first[..., None].expand(-1, -1, 2)), labels.gather(1, first)
     return torch.where((labels < 0)[..., None], -1, points), labels
