@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from click.testing import CliRunner
 
 from samgeo.cli import samgeo
 from samgeo.errors import ModelError, OutputExistsError, UsageError
 from samgeo.model import export
-from samgeo.model.export import EncoderGraph, Exported, export_onnx
+from samgeo.model.export import DecoderGraph, EncoderGraph, Exported, export_onnx
 from samgeo.model.predict import full_size
 from samgeo.model.weights import load_model
 from samgeo.pixels import PixelPrompts
@@ -63,6 +64,34 @@ def test_a_box_is_answered_in_onnxruntime_as_by_the_network(model, written) -> N
     network = model.decode(embedding, PixelPrompts(boxes=box)).to_masks()[0][0].to_array(300, 420)
     assert np.count_nonzero(mask != network) <= 5
     assert 0 < network.sum() < network.size
+
+
+@pytest.mark.parametrize("name", [*TINY, "samgeo-nano"])
+def test_the_graphs_are_what_the_model_answers(name: str) -> None:
+    """Without onnxruntime: a click, a box, a click with a mask, the others with one that does not count."""
+    member = seeded_model(TINY[name]) if name in TINY else load_model(name, device="cpu", precision="exact")
+    side = 256
+    image = picture(side, side)
+    embedding = member.encode(image)
+    click, box = np.array([[[0.3, 0.4]]], np.float32) * side, np.array([[0.2, 0.25, 0.55, 0.5]], np.float32) * side
+    y, x = np.mgrid[: side // 4, : side // 4] / (side / 4)
+    masks = (12 * (0.2 - np.hypot(x - 0.35, y - 0.4)) / 0.2)[None].astype(np.float32)
+    labels = np.ones((1, 1), np.int64)
+    features = EncoderGraph(member.sam)(member.sam.frame.prepare(image))
+    graph = DecoderGraph(member.sam, list(embedding.arrays()))
+    limit = member.sam.logit_limit or np.inf
+    for prompts in (
+        PixelPrompts(points=click, labels=labels),
+        PixelPrompts(boxes=box),
+        PixelPrompts(points=click, labels=labels, masks=masks),
+    ):
+        listed = member.sam.list_prompts(*member.in_frame(prompts, (side, side), masks.shape[1:])[:3])
+        has = torch.tensor([0.0 if prompts.masks is None else 1.0])
+        with torch.no_grad():
+            logits, scores = graph(*listed, torch.from_numpy(masks)[None], has, *features)
+        expected = member.decode(embedding, prompts)
+        np.testing.assert_allclose(logits[:, 1:].clip(-limit, limit), expected.logits, atol=2e-3)
+        np.testing.assert_allclose(scores[:, 1:], expected.scores, atol=1e-3)
 
 
 @pytest.mark.parametrize(("prompts", "points"), [(1, 1), (2, 9), (70, 2)])
