@@ -91,11 +91,10 @@ class DecoderGraph(nn.Module):
         if alike is not None and without.alike is not None:
             alike = torch.where(has, alike, without.alike)
         dense = torch.where(has, given.dense, without.dense)
-        sparse = torch.where(has[..., 0], given.sparse, without.sparse)  # in EfficientSAM a mask becomes a box
         decoded = self.sam.mask_decoder(
             found.stride16,
             given.position,
-            sparse,
+            given.sparse,
             dense,
             high_res=found.high_res,
             units=found.units,
