@@ -20,6 +20,7 @@ from samgeo.model.predict import full_size
 from samgeo.model.weights import load_model
 from samgeo.pixels import PixelPrompts
 from tests.model.seeded import TINY, picture, seeded_model
+from tests.model.test_fast_sam import TINY_FAST_SAM
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +161,14 @@ def test_the_command_names_the_files_and_the_differences(monkeypatch, tmp_path, 
     assert asked == [("samgeo-nano", "exact", tmp_path / "there", False)]
     assert done.stdout.split() == [str(written.encoder), str(written.decoder)]
     assert "logits " in done.stderr
+
+
+@pytest.mark.sweep
+def test_fast_sam_is_one_file(tmp_path) -> None:
+    written = export_onnx(seeded_model(TINY_FAST_SAM), tmp_path)
+    assert written.decoder is None
+    assert set(written.differences) == {"boxes", "scores", "coefficients", "prototypes"}
+    assert max(written.differences.values()) < 1e-4
 
 
 @pytest.mark.sweep
