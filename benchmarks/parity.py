@@ -4,8 +4,9 @@
     python -m benchmarks.parity tiny-sam --reference CHECKOUT --golden tests/model/goldens/tiny-sam.npz
     python -m benchmarks.parity sam-vit-b --reference CHECKOUT --layout tests/model/official_layouts.json
 
-CHECKOUT is a clone of the member's reference outside of this repository (tests/model/goldens/README.md names them). What
-it needs (torchvision; for sam2 also hydra-core, omegaconf, iopath) must be importable; nothing of it is a dependency here.
+CHECKOUT is a clone of the member's reference outside of this repository (tests/model/goldens/README.md names them).
+What it needs (torchvision; for sam2 also hydra-core, omegaconf, iopath) must be importable; nothing of it is a
+dependency here.
 The first form compares, the second stores what the reference answers, the third stores names and shapes of its tensors.
 """
 
