@@ -1,6 +1,8 @@
 """What all tests share: how hard Hypothesis tries, and where the real imagery lies."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,3 +28,26 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real imagery: {folder} is not there; set SAMGEO_DATA to its folder")
     return folder
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Run a test marked `alone` in a fresh process: forks of one that ran other tests inherit their threads' locks."""
+    if item.get_closest_marker("alone") is None or "PYTEST_XDIST_WORKER" not in os.environ:
+        return None
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    line = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", item.nodeid]
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    skipped = done.returncode == 0 and "1 skipped" in done.stdout
+    report = pytest.TestReport(
+        nodeid=item.nodeid,
+        location=item.location,
+        keywords={},
+        outcome="skipped" if skipped else "failed" if done.returncode else "passed",
+        longrepr=(item.nodeid, 0, "Skipped: see the test alone") if skipped else done.stdout + done.stderr,
+        when="call",
+    )
+    item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True

@@ -39,7 +39,7 @@ from tests.runs import (
     write_scene,
 )
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="fork and resource limits")
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(sys.platform == "win32", reason="fork and resource limits")]
 FAILED = OutputError.exit_code
 Fault = Callable[[Path], tuple[int, str]]
 """Runs over an output while something is wrong; the exit code of the run and its error."""

@@ -30,7 +30,7 @@ from tests.runs import (
     write_scene,
 )
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="fork and kill")
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(sys.platform == "win32", reason="fork and kill")]
 PHASES = ("starting", "tiles", "assembling", "writing", "renaming", "clearing")
 
 
