@@ -96,12 +96,16 @@ def mask_to_polygon(mask: Mask, grid: Grid) -> Polygonal:
 
 
 def to_map(geometry: Polygonal, grid: Grid) -> Polygonal:
-    """From pixel space to the map coordinates of the grid. A valid polygon gives a valid one.
+    """From pixel space to the map coordinates of the grid; outer rings run against the clock there.
 
-    Where rounding moves a vertex of one edge across another edge that it lay on, both get a vertex there.
+    A valid polygon gives a valid one: where rounding moves a vertex of one edge across another edge that it lay on,
+    both get a vertex there.
     """
     moved = shapely.transform(geometry, lambda xy: np.stack(grid.to_map(xy[:, 0], xy[:, 1]), axis=1))
-    return moved if shapely.is_valid(moved) else shapely.make_valid(moved, method="structure", keep_collapsed=False)
+    if not shapely.is_valid(moved):
+        moved = shapely.make_valid(moved, method="structure", keep_collapsed=False)
+    # Rows run down in pixel space and up on most maps. A grid that mirrors otherwise turns the rings around.
+    return shapely.orient_polygons(moved) if grid.transform.determinant > 0 else moved
 
 
 @dataclass(frozen=True, kw_only=True)

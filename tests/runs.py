@@ -137,10 +137,14 @@ class Assassin:
 
 
 def command(*arguments: object, pause: float = 0.0, **environment: str) -> subprocess.Popen:
-    """`samgeo ARGUMENTS` in a process group of its own, as a shell starts it."""
+    """`samgeo ARGUMENTS` in a process group of its own, as a shell starts it: Ctrl-C is not ignored."""
     variables = os.environ | {"SAMGEO_TEST_PAUSE": str(pause)} | environment
     line = [sys.executable, "-m", "tests.runs", *map(str, arguments)]
-    return subprocess.Popen(line, cwd=ROOT, env=variables, stderr=subprocess.PIPE, text=True, process_group=0)
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # what is ignored here would be ignored there
+    try:
+        return subprocess.Popen(line, cwd=ROOT, env=variables, stderr=subprocess.PIPE, text=True, process_group=0)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 if __name__ in {"__main__", "__mp_main__"}:  # the latter in worker processes
