@@ -25,7 +25,7 @@ Examples:
 
 \b
 Exit codes: 0 ok, 2 usage, 3 input raster, 4 prompts, 5 model, 6 output, 7 resource limit,
-8 unsafe input, 10 partly done, 130 Ctrl-C, 143 SIGTERM."""
+8 unsafe input, 10 partly done, 129 hangup, 130 Ctrl-C, 143 SIGTERM."""
 
 
 class OrderedGroup(EdgeGroup):
