@@ -16,6 +16,7 @@ import io
 import math
 import pickle
 import pickletools
+import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
@@ -194,11 +195,13 @@ def check_stream(data: bytes) -> None:
     if len(data) > MAX_PICKLE_BYTES:
         raise pickle.UnpicklingError(f"a pickle of {len(data)} bytes")
     argument: Any
-    for opcode, argument, _position in pickletools.genops(data):
-        if opcode.name.startswith("EXT"):
-            raise pickle.UnpicklingError("a class by number")
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "GET", "BINGET", "LONG_BINGET") and argument > len(data):
-            raise pickle.UnpicklingError("a memo larger than the pickle")  # would ask for that much memory
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of escapes in texts that Python's own reader undoes
+        for opcode, argument, _position in pickletools.genops(data):
+            if opcode.name.startswith("EXT"):
+                raise pickle.UnpicklingError("a class by number")
+            if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "GET", "BINGET", "LONG_BINGET") and argument > len(data):
+                raise pickle.UnpicklingError("a memo larger than the pickle")  # would ask for that much memory
 
 
 def tensors_in(saved: Any) -> dict[str, Tensor]:
