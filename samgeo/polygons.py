@@ -152,12 +152,15 @@ def simplify(geometry: Polygonal, tolerance_m: float, grid: Grid) -> Polygonal:
     """Fewer vertices: no vertex that is dropped lies farther than about `tolerance_m` ground metres from the outline.
 
     geometry: in pixel space; the vertices that stay are vertices of it. Rings keep their topology and stay valid
-    (Douglas and Peucker 1973, in GEOS's topology-preserving form).
+    (Douglas and Peucker 1973, in GEOS's topology-preserving form, which may leave a hole outside of its ring where one
+    is as large as the tolerance: the outline then takes a smaller one).
     """
     to_ground, _ = ground_frame(geometry, grid)
-    return shapely.normalize(
-        thinned(geometry, to_ground, partial(shapely.simplify, preserve_topology=True), tolerance_m)
-    )
+    for tolerance in (tolerance_m, tolerance_m / 2, tolerance_m / 4, tolerance_m / 8):
+        found = thinned(geometry, to_ground, partial(shapely.simplify, preserve_topology=True), tolerance)
+        if shapely.is_valid(found):
+            return shapely.normalize(found)
+    return geometry
 
 
 def thinned(geometry: Any, to_ground: Floats, simple: Callable[..., Any], tolerance_m: float) -> Any:
