@@ -63,6 +63,14 @@ class Window:
         """The same rectangle `rows` down and `cols` to the right."""
         return Window(row=self.row + rows, col=self.col + cols, height=self.height, width=self.width)
 
+    def scaled(self, scale: int) -> Window:
+        """The same rectangle in pixels of which `scale` x `scale` make one of this window's."""
+        return Window(row=self.row * scale, col=self.col * scale, height=self.height * scale, width=self.width * scale)
+
+    def in_words(self) -> str:
+        """What messages call it."""
+        return f"window of {self.width} x {self.height} px at column {self.col}, row {self.row}"
+
     def intersection(self, other: Window) -> Window:
         """The common rectangle; empty (0 x 0 or a line of no pixels) where there is none."""
         row, col = max(self.row, other.row), max(self.col, other.col)

@@ -36,9 +36,7 @@ class EncodeJob:
     """1 at full resolution; more for objects that are looked at from further away."""
 
     def __str__(self) -> str:
-        window, scale = self.window, self.scale
-        size = f"{window.width * scale} x {window.height * scale} px"
-        return f"window of {size} at column {window.col * scale}, row {window.row * scale}"
+        return self.window.scaled(self.scale).in_words()
 
 
 @dataclass(frozen=True, kw_only=True)

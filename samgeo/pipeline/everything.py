@@ -16,7 +16,6 @@ from samgeo.pipeline.journal import Journal
 from samgeo.pipeline.parts import AT_HAND_BYTES, PartReader, read_table
 from samgeo.pipeline.store import PolygonStore
 from samgeo.pipeline.tilejob import Run, TileJob
-from samgeo.pixels import Window
 from samgeo.settings import Settings
 from samgeo.stitch.levels import Distant, Level, open_ends, take_from_afar
 from samgeo.stitch.link import link
@@ -58,12 +57,9 @@ def choose(run: Run, journal: Journal) -> Choice:
 def refine_jobs(distant: Sequence[Distant], run: Run, journal: Journal) -> Iterator[RefineJob]:
     """One job for each window that shows objects which are taken from further away."""
     for (scale, index), indices in _by_tile(distant).items():
-        read = run.tiling.coarser(scale)[index].read
         yield RefineJob(
             run=run,
-            window=Window(
-                row=read.row * scale, col=read.col * scale, height=read.height * scale, width=read.width * scale
-            ),
+            window=run.tiling.coarser(scale)[index].read.scaled(scale),
             scale=scale,
             seeds=_part(journal, scale, index),
             indices=indices,

@@ -24,7 +24,7 @@ from samgeo.pipeline.witness import Witness
 from samgeo.pixels import FOREGROUND, Mask, PixelPrompts, Window
 from samgeo.stitch.grow import Grown, grow
 from samgeo.stitch.overlap import SAME
-from samgeo.stitch.refine import Guide, refine
+from samgeo.stitch.refine import Guide, iou, refine
 from samgeo.stitch.table import is_cut
 from samgeo.tiling import Tiling
 
@@ -48,7 +48,7 @@ class GrowJob:
     """The file that the whole objects go to, in pieces that share no pixel."""
 
     def __str__(self) -> str:
-        return f"objects that reach beyond the {_name(self.window)}"
+        return f"objects that reach beyond the {self.window.in_words()}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class RefineJob:
     """The file that the objects go to, in pieces that share no pixel."""
 
     def __str__(self) -> str:
-        return f"large objects of the {_name(self.window)}"
+        return f"large objects of the {self.window.in_words()}"
 
 
 def run_growth(job: GrowJob) -> int:
@@ -265,7 +265,7 @@ def _guide(prompt: ObjectPrompt, seed: Mask | None, window: Window, ask: _Asking
         if mask.window.is_empty or is_cut(mask.window, far, tiling.coarser(scale)):
             continue
         guide = Guide(mask=mask, scale=scale, points=prompt.points, labels=prompt.labels)
-        if prompt.box is not None or seed is None or _agrees(guide, seed, seen):
+        if prompt.box is not None or seed is None or iou(seed, guide.inside(seen), seen) >= SAME:
             return guide
     return None
 
@@ -276,14 +276,3 @@ def _distances(prompt: ObjectPrompt, tiling: Tiling) -> Iterator[tuple[int, Wind
         extent = prompt.from_afar(scale).extent
         if 2 * max(extent.shape) <= tiling.tile_px or scale == tiling.scales[-1]:
             yield scale, lattice_window(tiling.coarser(scale), extent)
-
-
-def _agrees(guide: Guide, seed: Mask, seen: Window) -> bool:
-    """True if a guide and the first mask are much the same inside the window of the mask."""
-    shown = guide.inside(seen)
-    own = seed.shift(-seen.row, -seen.col).to_array(*seen.shape)
-    return int(np.count_nonzero(shown & own)) >= SAME * int(np.count_nonzero(shown | own))
-
-
-def _name(window: Window) -> str:
-    return f"window of {window.width} x {window.height} px at column {window.col}, row {window.row}"

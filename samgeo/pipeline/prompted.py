@@ -96,8 +96,8 @@ def add_prompted(
             key: GrownObject(key=key, pieces=(mask,), windows=1, open_ends=0) for key, mask in _seen(journal, window)
         }
         if job is not None:
-            told = Growths.read(job.part)
-            found = {key: one for key, one in found.items() if key not in {prompt.key for prompt in job.prompts}}
+            told, asked = Growths.read(job.part), {prompt.key for prompt in job.prompts}
+            found = {key: one for key, one in found.items() if key not in asked}
             found |= {one.key: one for one in told.objects}
             fates.open_ends.update({one.key: one.open_ends for one in told.objects if one.open_ends})
             fates.reasons.update(told.refused)

@@ -95,9 +95,7 @@ class TileJob:
     """The objects to segment, in pixels of the grid, if not."""
 
     def __str__(self) -> str:
-        window, scale = self.window, self.run.scale
-        size = f"{window.width * scale} x {window.height * scale} px"
-        return f"window of {size} at column {window.col * scale}, row {window.row * scale}"
+        return self.window.scaled(self.run.scale).in_words()
 
 
 def run_tile(job: TileJob) -> int:

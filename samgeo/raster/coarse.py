@@ -28,11 +28,8 @@ def read_rgb_coarse(raster: Raster, window: Window, scale: int) -> tuple[NDArray
     rgb, valid = np.zeros((*window.shape, 3), np.uint8), np.zeros(window.shape, bool)
     reduced = _middle if raster.resampling == "nearest" else _mean
     for block in _blocks(window, max(1, BLOCK_PX // scale**2)):
-        native = Window(
-            row=block.row * scale, col=block.col * scale, height=block.height * scale, width=block.width * scale
-        )
         inside = block.shift(-window.row, -window.col).slices()
-        rgb[inside], valid[inside] = reduced(*raster.read_rgb(native), scale)
+        rgb[inside], valid[inside] = reduced(*raster.read_rgb(block.scaled(scale)), scale)
     return rgb, valid
 
 

@@ -186,9 +186,18 @@ def _answered(question: _Question, tile: Tile, shown: NDArray[np.bool_]) -> bool
 
 def _innermost(part: Mask) -> tuple[int, int]:
     """Row and column of the pixel that is furthest from all that is not the part; of equals the first."""
-    depth = ndimage.distance_transform_edt(np.pad(part.pixels, 1))[1:-1, 1:-1]
-    row, col = divmod(int(np.argmax(depth)), depth.shape[1])
+    (row, col), _ = deepest(part.pixels)
     return row + part.window.row, col + part.window.col
+
+
+def deepest(pixels: NDArray[np.bool_]) -> tuple[tuple[int, int], float]:
+    """Row and column of the pixel furthest from all that are False and from the outside, of equals the first; how far.
+
+    pixels: (h, w).
+    """
+    depth = ndimage.distance_transform_edt(np.pad(pixels, 1))[1:-1, 1:-1]
+    row, col = divmod(int(np.argmax(depth)), depth.shape[1])
+    return (row, col), float(depth[row, col])
 
 
 def _agreement(mask: Mask, question: _Question) -> float:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from samgeo.pixels import BACKGROUND, FOREGROUND, PADDING, Mask, PixelPrompts, Window
-from samgeo.stitch.grow import Decode, Grown
+from samgeo.stitch.grow import Decode, Grown, deepest
 from samgeo.tiling import Tile, Tiling
 
 AGREES = 0.7
@@ -39,8 +38,7 @@ class Guide:
     @property
     def window(self) -> Window:
         """Its bounding box in pixels of the grid; it may reach beyond the grid by less than `scale`."""
-        box, scale = self.mask.window, self.scale
-        return Window(row=box.row * scale, col=box.col * scale, height=box.height * scale, width=box.width * scale)
+        return self.mask.window.scaled(self.scale)
 
     def inside(self, window: Window) -> NDArray[np.bool_]:
         """(window.height, window.width) bool: the object in a window of the grid."""
@@ -115,7 +113,7 @@ def _ask(tile: Tile, guides: Sequence[Guide], seen: Window, decode: Decode) -> l
     prompts = _prompts([guides[k] for k in some], [shown[k] for k in some], tile.read)
     for number, candidates in zip(some, decode(tile.read, prompts), strict=True):
         masks = [mask.shift(tile.read.row, tile.read.col) for mask in candidates]
-        ious = [_iou(mask, shown[number], seen) for mask in masks]
+        ious = [iou(mask, shown[number], seen) for mask in masks]
         best = max(range(len(masks)), key=lambda k: (ious[k], masks[k].score))
         answers[number] = masks[best] if ious[best] >= AGREES else None
     return answers
@@ -131,10 +129,10 @@ def _prompts(guides: Sequence[Guide], shown: Sequence[NDArray[np.bool_]], read: 
     for row, (pixels, (own, kinds)) in enumerate(zip(shown, clicks, strict=True)):
         box = Mask.from_array(pixels).window  # what is seen starts where `read` does
         boxes[row] = np.array([box.col, box.row, box.col_end, box.row_end]) - 0.5
-        points[row, 0], labels[row, 0] = _deepest(pixels)[0], FOREGROUND
-        outer, distance = _deepest(~pixels)
+        points[row, 0], labels[row, 0] = deepest(pixels)[0][::-1], FOREGROUND
+        outer, distance = deepest(~pixels)
         if distance > guides[row].scale:  # nearer ones may still lie on the object
-            points[row, 1], labels[row, 1] = outer, BACKGROUND
+            points[row, 1], labels[row, 1] = outer[::-1], BACKGROUND
         points[row, 2 : 2 + len(kinds)], labels[row, 2 : 2 + len(kinds)] = own, kinds
     return PixelPrompts(points=points, labels=labels, boxes=boxes)
 
@@ -145,14 +143,8 @@ def _clicks(guide: Guide, read: Window) -> tuple[NDArray[np.float64], NDArray[np
     return points[inside], guide.labels[inside]
 
 
-def _deepest(pixels: NDArray[np.bool_]) -> tuple[tuple[int, int], float]:
-    """x,y of the pixel that is furthest from all that are False and from the outside, of equals the first; how far."""
-    depth = ndimage.distance_transform_edt(np.pad(pixels, 1))[1:-1, 1:-1]
-    row, col = divmod(int(np.argmax(depth)), pixels.shape[1])
-    return (col, row), float(depth[row, col])
-
-
-def _iou(mask: Mask, pixels: NDArray[np.bool_], seen: Window) -> float:
+def iou(mask: Mask, pixels: NDArray[np.bool_], seen: Window) -> float:
+    """IoU of a mask, in pixels of the grid, with what a window shows, (seen.height, seen.width) bool."""
     own = mask.shift(-seen.row, -seen.col).to_array(*seen.shape)
     return int(np.count_nonzero(own & pixels)) / max(1, int(np.count_nonzero(own | pixels)))
 
