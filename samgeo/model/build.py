@@ -30,6 +30,7 @@ from samgeo.model.mask_decoder import MaskDecoder
 from samgeo.model.memory_attention import MemoryAttention
 from samgeo.model.nano_network import build_nano
 from samgeo.model.perceiver import PerceiverResampler
+from samgeo.model.precision import aligned
 from samgeo.model.prompt_encoder import PromptEncoder
 from samgeo.model.repvit import RepViTEncoder
 from samgeo.model.sam import Sam
@@ -193,7 +194,7 @@ def assemble(spec: ModelSpec, tensors: Mapping[str, Tensor], *, source: str) -> 
             f"{len(foreign)} unknown ({', '.join(foreign[:2])}), {len(reshaped)} of another shape; "
             f"expected the {len(own)} tensors of {spec.name}. Name the right model, or pass spec="
         )
-    sam.load_state_dict({k: v.to(own[k].dtype) for k, v in found.items()}, assign=True)
+    sam.load_state_dict({k: aligned(v.to(own[k].dtype)) for k, v in found.items()}, assign=True)
     return sam
 
 

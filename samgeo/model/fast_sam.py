@@ -113,7 +113,7 @@ class InstanceModel(Running[FastSamNetwork]):
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]], shape: tuple[int, int]) -> InstanceEmbedding:
         """The embedding whose `arrays()` these are; `shape` is the (H, W) of its image."""
-        tensors = {name: torch.from_numpy(np.array(array)).to(self.device) for name, array in arrays.items()}
+        tensors = {name: self.tensor(np.array(array)) for name, array in arrays.items()}
         return InstanceEmbedding(**tensors, shape=shape)
 
     def decode(self, embedding: InstanceEmbedding, prompts: PixelPrompts, *, multimask: bool = True) -> InstanceMasks:

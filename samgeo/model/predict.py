@@ -58,12 +58,14 @@ class Model(Running[Sam]):
         if not isinstance(image, np.ndarray):
             return [self.encode(one) for one in image]
         features = self.look(image, self.sam.encode)
-        stored = Features(**{k: v.to(self._stored) for k, v in features._asdict().items() if v is not None})
+        stored = Features(
+            **{k: v.to(self._stored).contiguous() for k, v in features._asdict().items() if v is not None}
+        )
         return ImageEmbedding(features=stored, shape=(image.shape[0], image.shape[1]))
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]], shape: tuple[int, int]) -> ImageEmbedding:
         """The embedding whose `arrays()` these are; `shape` is the (H, W) of its image."""
-        tensors = {name: torch.from_numpy(np.array(a)).to(self.device)[None] for name, a in arrays.items()}
+        tensors = {name: self.tensor(np.array(a))[None] for name, a in arrays.items()}
         return ImageEmbedding(features=Features(**tensors), shape=shape)
 
     def decode(self, embedding: ImageEmbedding, prompts: PixelPrompts, *, multimask: bool = True) -> NetworkMasks:
@@ -102,7 +104,7 @@ class Model(Running[Sam]):
         scores = np.empty_like(masks.scores)
         for start in range(0, len(scores), DRAW_AT_ONCE):
             part = slice(start, start + DRAW_AT_ONCE)
-            logits, predicted = (torch.from_numpy(a[part]).to(self.device) for a in (masks.logits, masks.scores))
+            logits, predicted = (self.tensor(a[part]) for a in (masks.logits, masks.scores))
             with torch.inference_mode():
                 facts = describe(logits, predicted, units, points[part], labels[part])
                 scores[part] = scorer(facts, tokens[part]).cpu().numpy()

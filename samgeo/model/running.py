@@ -13,6 +13,7 @@ from torch import Tensor
 
 from samgeo.errors import ModelError, PromptError
 from samgeo.model.limits import plain_refusals
+from samgeo.model.precision import aligned
 from samgeo.model.sam import Sam
 from samgeo.model.spec import ModelSpec
 from samgeo.model.yolo import FastSamNetwork
@@ -68,20 +69,21 @@ class Running(Generic[Net]):
         labels = np.zeros((n, 0), np.int64) if prompts.labels is None else prompts.labels
         masks = None
         if prompts.masks is not None:
-            masks = self._tensor(prompts.masks)[:, None]
+            masks = self.tensor(prompts.masks)[:, None]
             if masks.shape[-2:] != logits_size:
                 raise PromptError(f"mask prompts of {tuple(masks.shape[-2:])}: expected logits of {logits_size}")
         frame = self.sam.frame
         boxes = prompts.boxes
         return (
-            self._tensor(frame.to_frame(points.astype(np.float32), shape)),
-            self._tensor(labels.astype(np.int64)),
-            None if boxes is None else self._tensor(frame.to_frame(boxes.reshape(-1, 2, 2), shape)).reshape(-1, 4),
+            self.tensor(frame.to_frame(points.astype(np.float32), shape)),
+            self.tensor(labels.astype(np.int64)),
+            None if boxes is None else self.tensor(frame.to_frame(boxes.reshape(-1, 2, 2), shape)).reshape(-1, 4),
             masks,
         )
 
-    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+    def tensor(self, array: NDArray[np.generic]) -> Tensor:
+        """An array on the device of the network."""
+        return aligned(torch.from_numpy(np.ascontiguousarray(array))).to(self.device)
 
     @property
     def _stored(self) -> torch.dtype:

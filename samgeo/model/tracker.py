@@ -138,7 +138,7 @@ class Tracker:
                 f"mask {array.shape}, {array.dtype}: expected {encoded.shape} bool, as large as the frame"
             )
         side = self._sam.frame.size_px
-        tensor = torch.from_numpy(array).to(self._model.device)[None, None].float()
+        tensor = self._model.tensor(array)[None, None].float()
         if array.shape != (side, side):
             tensor = (F.interpolate(tensor, (side, side), mode="bilinear", antialias=True) >= 0.5).float()
         with torch.inference_mode(), self._model.numerics():
@@ -242,7 +242,7 @@ class Tracker:
     def _tensors(self, clicks: _Clicks, encoded: Encoded) -> tuple[Tensor, Tensor]:
         """Points (1, K, 2) in the network's frame, labels (1, K)."""
         xy = self._sam.frame.to_frame(clicks.xy, encoded.shape)
-        points, labels = (torch.from_numpy(a)[None].to(self._model.device) for a in (xy, clicks.kinds))
+        points, labels = (self._model.tensor(a)[None] for a in (xy, clicks.kinds))
         return points, labels
 
 
