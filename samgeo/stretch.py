@@ -89,7 +89,10 @@ class Stretch:
             return np.zeros(band.shape, dtype=np.uint8)
         # Bounded to the range before anything is subtracted, so that no value overflows; NaN becomes low.
         values = np.nan_to_num(band.astype(np.float64), nan=low, posinf=high, neginf=low).clip(low, high)
-        return np.rint((values / 2 - low / 2) / (high / 2 - low / 2) * 255).astype(np.uint8)
+        share = (
+            1.0 if math.isfinite(high - low) else 0.5
+        )  # half of the smallest numbers is 0, twice the largest infinite
+        return np.rint((values * share - low * share) / (high * share - low * share) * 255).astype(np.uint8)
 
     def to_dict(self) -> dict[str, list[float]]:
         """As JSON can store it; `from_dict` gives back an equal stretch."""

@@ -137,14 +137,16 @@ class Assassin:
 
 
 def command(*arguments: object, pause: float = 0.0, **environment: str) -> subprocess.Popen:
-    """`samgeo ARGUMENTS` in a process group of its own, as a shell starts it: Ctrl-C is not ignored."""
+    """`samgeo ARGUMENTS` in a process group of its own, as a shell starts it: no signal is ignored."""
     variables = os.environ | {"SAMGEO_TEST_PAUSE": str(pause)} | environment
     line = [sys.executable, "-m", "tests.runs", *map(str, arguments)]
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # what is ignored here would be ignored there
+    ends = (signal.SIGINT, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_DFL) for number in ends]  # what is ignored here would be ignored there
     try:
         return subprocess.Popen(line, cwd=ROOT, env=variables, stderr=subprocess.PIPE, text=True, process_group=0)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(ends, before, strict=True):
+            signal.signal(number, handler)
 
 
 if __name__ in {"__main__", "__mp_main__"}:  # the latter in worker processes

@@ -102,7 +102,12 @@ def engine(request):
     """What `workers=` takes for the engine of a test; the cluster starts when it is wanted."""
     if request.param == "dask":
         cluster = request.getfixturevalue("cluster")
-        cluster.wait_for_workers(2)  # those that the last test killed come back
+        try:
+            cluster.wait_for_workers(2, timeout=30)  # those that the last test killed come back
+        except TimeoutError:  # unless they were killed while Dask was starting them
+            cluster.scale(0)
+            cluster.scale(2)
+            cluster.wait_for_workers(2, timeout=60)
         return cluster.scheduler_address
     return {"one": 1, "threads": ThreadPoolExecutor(2), "processes": 2}[request.param]
 

@@ -74,6 +74,13 @@ def test_nothing_valid_gives_a_stretch_that_can_be_applied() -> None:
     assert (fitted.apply(bands.reshape(3, 2, 5), np.ones((2, 5), dtype=bool)) == 0).all()
 
 
+@pytest.mark.parametrize(("low", "high"), [(0, 5e-324), (-1e308, 1.7e308), (1e-310, 2e-310)])
+def test_the_smallest_and_the_widest_ranges_are_filled(low: float, high: float) -> None:
+    stretch = Stretch(low=(low,), high=(high,))
+    rgb = stretch.apply(np.array([[[low, high]]]), np.ones((1, 2), dtype=bool))
+    assert rgb[0, :, 0].tolist() == [0, 255]
+
+
 @given(samples)
 def test_any_values_give_a_picture_and_keep_their_order(bands: np.ndarray) -> None:
     fitted = Stretch.fit(bands, all_valid(bands))

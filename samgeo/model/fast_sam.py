@@ -23,7 +23,7 @@ from torch import Tensor
 
 from samgeo.model.automatic import box_iou
 from samgeo.model.frame import LOGIT_PX, LetterboxFrame
-from samgeo.model.predict import full_size
+from samgeo.model.predict import cut_out
 from samgeo.model.running import Running
 from samgeo.model.yolo import FastSamNetwork
 from samgeo.pixels import BACKGROUND, FOREGROUND, Mask, PixelPrompts
@@ -39,7 +39,7 @@ SNAP_PX = 20
 WHOLE_IOU = 0.9
 """A box with a higher IoU with the whole image is the whole image."""
 LOGIT_LIMIT = 16.0
-"""Logits are cut to plus and minus this; outside of its box an instance has the lower one."""
+"""Logits of cells are cut to plus and minus this; outside of its box an instance has the lower one."""
 
 Recipe = tuple[tuple[int, bool], ...]
 """How a mask is put together: instances in turn, True to add one, False to take it away."""
@@ -66,16 +66,24 @@ class InstanceEmbedding:
         return {name: getattr(self, name).cpu().numpy() for name in names}
 
     def logits(self, indices: Tensor) -> Tensor:
-        """(k,) -> (k, h, w), cut to the boxes."""
+        """(k,) -> (k, h, w), limited, and cut to the boxes."""
+        return self.sums(indices).clamp(-LOGIT_LIMIT, LOGIT_LIMIT).masked_fill(~self.inside(indices), -LOGIT_LIMIT)
+
+    def sums(self, indices: Tensor) -> Tensor:
+        """(k,) -> (k, h, w), the prototypes weighed by the coefficients of instances, as the network means them."""
         h, w = self.prototypes.shape[-2:]
-        drawn = self.coefficients[indices].float() @ self.prototypes.float().flatten(1)  # (k, hw)
-        x0, y0, x1, y1 = self.boxes[indices].float().unbind(dim=1)
-        x = LOGIT_PX * (torch.arange(w, device=drawn.device) + 0.5)
-        y = LOGIT_PX * (torch.arange(h, device=drawn.device) + 0.5)
-        in_x = (x >= x0[:, None]) & (x < x1[:, None])  # (k, w)
-        in_y = (y >= y0[:, None]) & (y < y1[:, None])  # (k, h)
-        inside = in_y[:, :, None] & in_x[:, None, :]
-        return drawn.view(-1, h, w).clamp(-LOGIT_LIMIT, LOGIT_LIMIT).masked_fill(~inside, -LOGIT_LIMIT)
+        flat = self.coefficients[indices].float() @ self.prototypes.float().flatten(1)  # (k, hw)
+        return flat.view(-1, h, w)
+
+    def inside(self, indices: Tensor, *, beyond_px: float = 0) -> Tensor:
+        """(k,) -> (k, h, w) bool, cells whose centres lie in the boxes or this far around, in pixels of the frame."""
+        h, w = self.prototypes.shape[-2:]
+        x0, y0, x1, y1 = self.boxes[indices].float()[:, :, None].unbind(dim=1)  # (k, 1) each
+        x = LOGIT_PX * (torch.arange(w, device=x0.device) + 0.5)
+        y = LOGIT_PX * (torch.arange(h, device=x0.device) + 0.5)
+        in_x = (x >= x0 - beyond_px) & (x < x1 + beyond_px)  # (k, w)
+        in_y = (y >= y0 - beyond_px) & (y < y1 + beyond_px)  # (k, h)
+        return in_y[:, :, None] & in_x[:, None, :]
 
     @cached_property
     def masks(self) -> NDArray[np.bool_]:
@@ -254,14 +262,33 @@ class InstanceMasks:
 
     def to_masks(self) -> list[list[Mask]]:
         """N lists of M full-size masks in the pixels of the image, with score and stability."""
-        shape = self._embedding.shape
         return [
-            [
-                full_size(self._frame, self._draw(recipe), float(score), shape)
-                for recipe, score in zip(*row, strict=True)
-            ]
+            [cut_out(*self._draw_full(recipe), score=float(score)) for recipe, score in zip(*row, strict=True)]
             for row in zip(self._recipes, self.scores, strict=True)
         ]
+
+    def _draw_full(self, recipe: Recipe) -> tuple[NDArray[np.float32], int, int]:
+        """Logits in the pixels of the image, with their first row and column; boxes end at a pixel, not at a cell."""
+        if len(recipe) == 1 and recipe[0][1]:
+            return self._draw_one(recipe[0][0])
+        drawn = np.full(self._embedding.shape, -LOGIT_LIMIT, np.float32)
+        for k, adds in recipe:
+            one, row, col = self._draw_one(k)
+            part = drawn[row : row + one.shape[0], col : col + one.shape[1]]
+            part[...] = np.maximum(part, one) if adds else np.minimum(part, -one)
+        return drawn, 0, 0
+
+    def _draw_one(self, k: int) -> tuple[NDArray[np.float32], int, int]:
+        """Logits of an instance as `_draw_full`: enlarged from a little more than its box, and then cut to it."""
+        embedding = self._embedding
+        index = torch.tensor([k], device=embedding.boxes.device)
+        near = embedding.inside(index, beyond_px=2 * LOGIT_PX)
+        cells = embedding.sums(index).masked_fill(~near, -LOGIT_LIMIT)[0].cpu()
+        fine, row, col = self._frame.to_image(cells, embedding.shape)
+        x0, y0, x1, y1 = self._frame.from_frame(embedding.boxes[k].float().cpu().numpy(), embedding.shape)
+        x, y = col + np.arange(fine.shape[1]) + 0.5, row + np.arange(fine.shape[0]) + 0.5
+        inside = ((y >= y0) & (y < y1))[:, None] & ((x >= x0) & (x < x1))
+        return np.where(inside, fine.numpy(), np.float32(-LOGIT_LIMIT)), row, col
 
 
 def distinct(boxes: Tensor, scores: Tensor) -> Tensor:

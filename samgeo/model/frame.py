@@ -153,6 +153,12 @@ class LetterboxFrame:
         ratio = ((right - left) / shape[1], (bottom - top) / shape[0])
         return ((xy.astype(np.float64) + 0.5) * ratio - 0.5 + (left, top)).astype(np.float32)
 
+    def from_frame(self, box: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+        """x_min, y_min, x_max, y_max from the frame to an image of `shape` (H, W); an integer is a pixel's corner."""
+        left, top, right, bottom = self.inner_box(shape)
+        ratio = ((right - left) / shape[1], (bottom - top) / shape[0])
+        return ((box.reshape(2, 2).astype(np.float64) - (left, top)) / ratio).astype(np.float32).reshape(4)
+
     def to_image(self, logits: Tensor, shape: tuple[int, int]) -> tuple[Tensor, int, int]:
         """To the frame, then without the grey to the image."""
         left, top, right, bottom = self.inner_box(shape)

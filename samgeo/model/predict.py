@@ -22,7 +22,7 @@ from samgeo.model.running import Running
 from samgeo.model.sam import Features, Sam
 from samgeo.model.sam2 import stable_or_best
 from samgeo.model.scoring import MaskScorer, describe
-from samgeo.pixels import Mask, PixelPrompts, Window
+from samgeo.pixels import Mask, PixelPrompts
 
 DRAW_AT_ONCE = 16
 """Objects whose masks are upscaled together: few enough to stay in a processor's cache."""
@@ -224,18 +224,19 @@ class NetworkMasks:
 
 
 def full_size(frame: Frame, logits: NDArray[np.float32], score: float, shape: tuple[int, int]) -> Mask:
-    """One mask's logits (h, w) at the size of the image (H, W), cut at 0 and cropped to the object.
+    """One mask's logits (h, w) at the size of the image (H, W), cut at 0 and cropped to the object."""
+    if not (logits > -1).any():
+        return cut_out(logits[:0, :0], 0, 0, score=score)
+    fine, row, col = frame.to_image(torch.from_numpy(logits), shape)
+    return cut_out(fine.numpy(), row, col, score=score)
+
+
+def cut_out(values: NDArray[np.float32], row: int, col: int, *, score: float) -> Mask:
+    """The mask of logits in pixels of the image, which start at `row`, `col`: cut at 0 and cropped to the object.
 
     Stability is the IoU of the cuts at +1 and -1, as in SAM's automatic mask generator.
     """
-    nothing = Mask(
-        window=Window(row=0, col=0, height=0, width=0), pixels=np.zeros((0, 0), bool), score=score, stability=0.0
-    )
-    if not (logits > -1).any():
-        return nothing
-    fine, row, col = frame.to_image(torch.from_numpy(logits), shape)
-    values = fine.numpy()
     loose = np.count_nonzero(values > -1)
     stability = np.count_nonzero(values > 1) / loose if loose else 0.0
     mask = Mask.from_array(values > 0, score=score, stability=float(stability))
-    return nothing if mask.window.is_empty else mask.shift(row, col)
+    return mask if mask.window.is_empty else mask.shift(row, col)

@@ -141,11 +141,30 @@ def test_a_mask_prompt_chooses_the_instance_that_it_is(model: InstanceModel, sce
         np.testing.assert_array_equal(found.logits[0], logits)
 
 
+@pytest.mark.parametrize("shape", [(256, 256), (300, 420), (61, 90)])
+def test_an_instance_ends_where_its_box_does(model: InstanceModel, shape: tuple[int, int]) -> None:
+    """At the pixel whose centre is the last inside, whatever the cells of the prototypes are."""
+    box = np.array([[0.21, 0.33, 0.707, 0.62]], np.float32) * (shape[1], shape[0], shape[1], shape[0])
+    corners = model.sam.frame.to_frame(box.reshape(2, 2) - 0.5, shape).reshape(1, 4) + 0.5
+    height, width = model.sam.frame.prepare(np.zeros((*shape, 3), np.uint8)).shape[2:]
+    full = InstanceEmbedding(
+        boxes=torch.from_numpy(corners),
+        scores=torch.tensor([0.9]),
+        coefficients=torch.eye(32)[:1],
+        prototypes=torch.ones(32, height // 4, width // 4),
+        shape=shape,
+    )
+    drawn = model.find_all(full).to_masks()[0][0].to_array(*shape)
+    x, y = np.arange(shape[1]) + 0.5, np.arange(shape[0]) + 0.5
+    x0, y0, x1, y1 = box[0]
+    np.testing.assert_array_equal(drawn, ((y >= y0) & (y < y1))[:, None] & ((x >= x0) & (x < x1)))
+
+
 def test_everything_is_every_instance(model: InstanceModel, scene: InstanceEmbedding) -> None:
     assert [mask.score for mask in generate_masks(model, scene, TINY_FAST_SAM.everything)] == pytest.approx(
         [0.9, 0.8, 0.7]
     )
-    sure = EverythingSettings(pred_iou_thresh=0.75, granularity="part")
+    sure = EverythingSettings(pred_iou_thresh=0.75, stability_score_thresh=0, granularity="part")
     assert len(generate_masks(model, scene, sure)) == 2
 
 
