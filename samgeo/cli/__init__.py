@@ -16,6 +16,7 @@ from samgeo.cli.evaluate import evaluate
 from samgeo.cli.models import models
 from samgeo.cli.options import CONTEXT, debug_option
 from samgeo.cli.segment import segment
+from samgeo.cli.train import train
 
 EPILOG = """\b
 Examples:
@@ -47,7 +48,7 @@ def samgeo() -> None:
     """
 
 
-for command in (segment, encode, models, evaluate, demo, doctor):
+for command in (segment, encode, train, models, evaluate, demo, doctor):
     samgeo.add_command(command)
 
 

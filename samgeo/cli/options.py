@@ -96,7 +96,7 @@ debug_option = headed(
     help="Show a traceback when something fails.",
 )
 
-model_options = together(
+model_and_device = together(
     headed(
         "Model",
         "--model",
@@ -113,6 +113,10 @@ model_options = together(
         show_default=True,
         help="Where the model runs.",
     ),
+)
+
+model_options = together(
+    model_and_device,
     headed(
         "Model",
         "--precision",
@@ -123,7 +127,7 @@ model_options = together(
     ),
 )
 
-reading_options = together(
+raster_options = together(
     headed(
         "Reading",
         "--bands",
@@ -153,6 +157,10 @@ reading_options = together(
         metavar="PX",
         help="Side of the window that is read at once.  [default: what the model was made for]",
     ),
+)
+
+reading_options = together(
+    raster_options,
     headed(
         "Reading",
         "--overlap",

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 Report = Callable[["Progress"], None]
 SECONDS_BETWEEN_LINES = 0.2
-UNITS = {"tiles": "tile", "checking": "tile", "fetching": "B"}
+UNITS = {"tiles": "tile", "checking": "tile", "fetching": "B", "training": "step"} | dict.fromkeys(
+    ("judging", "encoding", "judging again"), "window"
+)
 """What is counted in a phase; features in all others."""
 
 
@@ -42,9 +45,14 @@ def reporter(kind: str) -> Iterator[Report | None]:
 
 def bytes_of(report: Report | None) -> Callable[[int, int], object]:
     """What to hand to `fetched` as its `report`, so that weights on their way are one phase more."""
+    return partial(phases_of(report), "fetching")
+
+
+def phases_of(report: Report | None) -> Callable[[str, int, int], object]:
+    """What to hand to what tells its phase, how much is done, and of how much."""
     from samgeo.pipeline.segment import Progress
 
-    return lambda done, total: report(Progress(phase="fetching", done=done, total=total)) if report else None
+    return lambda phase, done, total: report(Progress(phase=phase, done=done, total=total)) if report else None
 
 
 class Bars:

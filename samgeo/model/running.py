@@ -35,6 +35,7 @@ class Running(Generic[Net]):
         self.sha256 = sha256
         self.device = device
         self.precision = precision
+        self.spec = spec
         self.tile_px = spec.tile_px
         self.everything = spec.everything
 

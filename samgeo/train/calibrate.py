@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import Dataset
 
 from samgeo.model.sam import Sam
 from samgeo.model.scoring import describe
-from samgeo.train.loop import Batches, simulate
+from samgeo.train.loop import Batch, load, look, simulate
 from samgeo.train.losses import mask_iou
 
 ROUNDS = 2
@@ -21,7 +21,7 @@ ROUNDS = 2
 
 
 def calibrate(
-    sam: Sam, batches: Batches, *, steps: int, learning_rate: float = 2e-3, passes: int = 10, seed: int = 0
+    sam: Sam, batches: Dataset[Batch], *, steps: int, learning_rate: float = 2e-3, passes: int = 10, seed: int = 0
 ) -> float:
     """Train `sam.mask_scorer` in place on the masks of `steps` batches; returns the mean error of the last pass.
 
@@ -51,13 +51,13 @@ def calibrate(
 
 
 @torch.no_grad()
-def _describe(sam: Sam, batches: Batches, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _describe(sam: Sam, batches: Dataset[Batch], steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Facts (N, 4, FACTS), tokens (N, 4, C) and true IoU (N, 4) of the masks of each round."""
     sam.eval()
-    loader = DataLoader(batches, batch_size=None, sampler=range(steps), num_workers=1, prefetch_factor=4)
-    for step, (image, masks) in enumerate(loader):
-        generator = torch.Generator().manual_seed((seed << 32) + step)
-        features, objects = sam.encode(image.float() / 255), masks.flatten(0, 1)
+    for step, (image, masks) in enumerate(load(batches, range(steps))):
+        features = look(sam, image)
+        objects = masks.flatten(0, 1).to(features.stride16.device)
+        generator = torch.Generator(objects.device).manual_seed((seed << 32) + step)
         assert features.units is not None
         for done in simulate(sam, features.repeat(masks.shape[1]), objects, rounds=ROUNDS, generator=generator):
             logits, iou, tokens = done.answer

@@ -48,9 +48,9 @@ def draw_crop(labelled: LabelledImage, rng: np.random.Generator, *, size_px: int
     if not masks:
         return None
     image = resize_window(labelled.image, source, size_px, rng)
-    turn, flip = int(rng.integers(4)), bool(rng.integers(2))
-    image = _turn(image, turn, flip=flip)
-    stacked = np.stack([_turn(masks[i % len(masks)], turn, flip=flip) for i in range(objects)])
+    quarter, flip = int(rng.integers(4)), bool(rng.integers(2))
+    image = turn(image, quarter, flip=flip)
+    stacked = np.stack([turn(masks[i % len(masks)], quarter, flip=flip) for i in range(objects)])
     return Crop(image=vary_colours(np.ascontiguousarray(image), rng), masks=stacked)
 
 
@@ -102,8 +102,9 @@ def resize_window(
     return np.asarray(part.resize((size_px, size_px), resampling))
 
 
-def _turn(array: NDArray[Pixel], turn: int, *, flip: bool) -> NDArray[Pixel]:
-    turned = np.rot90(array, turn)
+def turn(array: NDArray[Pixel], quarter: int, *, flip: bool) -> NDArray[Pixel]:
+    """(H, W, ...) turned by quarters of a circle, and mirrored."""
+    turned = np.rot90(array, quarter)
     return turned[:, ::-1] if flip else turned
 
 

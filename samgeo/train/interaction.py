@@ -23,7 +23,7 @@ def noisy_boxes(masks: Tensor, *, noise: float, generator: torch.Generator) -> T
         [x_any.shape[1] - 1 - x_any.flip(1).argmax(dim=1), y_any.shape[1] - 1 - y_any.flip(1).argmax(dim=1)], dim=1
     )
     side = (high - low + 1).float()  # (N, 2)
-    moved = torch.randn(2, *side.shape, generator=generator) * noise * side
+    moved = torch.randn(2, *side.shape, generator=generator, device=side.device) * noise * side
     moved = moved.clamp(-20, 20)
     low_moved, high_moved = low - 0.5 + moved[0], high + 0.5 + moved[1]
     return torch.cat([torch.minimum(low_moved, high_moved - 1), high_moved], dim=1)
@@ -57,7 +57,7 @@ def _towards_middle(region: Tensor, generator: torch.Generator) -> Tensor:
     """Weights of drawing a cell: for half of the objects uniform, else larger deep inside the region."""
     depth = F.avg_pool2d(region, 7, stride=1, padding=3) * (region > 0)
     deep = region * (depth / depth.amax(dim=(-2, -1), keepdim=True)) ** 6  # thin regions count as much as thick ones
-    chosen = torch.rand(len(region), 1, 1, 1, generator=generator) < 0.5
+    chosen = torch.rand(len(region), 1, 1, 1, generator=generator, device=region.device) < 0.5
     return torch.where(chosen, region, deep)
 
 
@@ -66,4 +66,4 @@ def _draw(weights: Tensor, generator: torch.Generator) -> Tensor:
     index = torch.multinomial(weights.flatten(1), 1, generator=generator)  # (N, 1)
     row, column = index // weights.shape[-1], index % weights.shape[-1]
     cell = torch.stack([column, row], dim=-1).float()  # (N, 1, 2)
-    return (cell + torch.rand(cell.shape, generator=generator)) * STRIDE_PX - 0.5
+    return (cell + torch.rand(cell.shape, generator=generator, device=cell.device)) * STRIDE_PX - 0.5

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
+from samgeo.model.frame import NativeFrame
 from samgeo.model.mask_decoder import Decoded
 from samgeo.model.precision import has_fast_bf16
-from samgeo.model.sam import Features, Sam, with_corners
+from samgeo.model.sam import Features, Sam
 from samgeo.train.crops import Crop, draw_crop
 from samgeo.train.interaction import STRIDE_PX, first_clicks, next_clicks, noisy_boxes
 from samgeo.train.labelled import LabelledImage
@@ -32,6 +34,11 @@ LEFT_OUT = 0.3
 """How often a mask is left out at first, see `best_of_some`."""
 FRAME_PX = 1024
 """Positions refer to a frame of this side; a crop is placed anywhere in it."""
+
+
+Batch = tuple[Tensor | Features, Tensor]
+"""Images (B, 3, S, S), uint8 RGB or as the network's frame prepares them, or what the encoder made of them; and masks
+(B, K, S, S) bool, K objects of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +55,10 @@ class TrainSettings:
     """Of AdamW, on matrices and convolutions."""
     ema: float = 0.999
     """Decay of the moving average of the weights, which is what is kept in the end."""
+    ema_after: int = 100
+    """The first steps, which the average leaves out."""
+    batch_statistics: bool = True
+    """Whether norms of batches learn from what they see, which needs many images."""
     seed: int = 0
     """Of crops and simulated prompts."""
     layouts: tuple[tuple[int, int, int], ...] = ((256, 8, 6), (256, 8, 6), (256, 8, 6), (512, 2, 8))
@@ -58,7 +69,7 @@ class TrainSettings:
     """Steps between checkpoints."""
 
 
-class Batches(Dataset[tuple[Tensor, Tensor]]):
+class Batches(Dataset[Batch]):
     """Batch i as a function of the seed and i."""
 
     def __init__(
@@ -120,7 +131,7 @@ class Round:
         """(N,) index of the mask that goes on: the best of three by the predicted IoU if ambiguous, else the first."""
         if self.ambiguous:
             return self.answer.iou[:, 1:].argmax(dim=1) + 1
-        return torch.zeros(len(self.labels), dtype=torch.long)
+        return torch.zeros_like(self.labels[:, 0])
 
 
 def simulate(
@@ -131,22 +142,23 @@ def simulate(
     features: of N objects. masks: (N, S, S) bool, the true objects.
     """
     target = F.avg_pool2d(masks[:, None].float(), STRIDE_PX)  # (N, 1, h, w)
-    n = len(masks)
-    origin = torch.rand(n, 2, generator=generator) * (FRAME_PX - masks.shape[-1])
-    by_box = bool(torch.rand((), generator=generator) < 0.45)
-    boxes = noisy_boxes(masks, noise=0.1 if torch.rand((), generator=generator) < 0.5 else 0.03, generator=generator)
-    points = torch.zeros(n, 0, 2) if by_box else first_clicks(target, generator=generator)
-    labels = torch.full((n, points.shape[1]), 1, dtype=torch.long)
+    n, device = len(masks), masks.device
+    draw = partial(torch.rand, generator=generator, device=device)
+    origin = draw(n, 2) * (FRAME_PX - masks.shape[-1]) if isinstance(sam.frame, NativeFrame) else None
+    by_box = bool(draw(()) < 0.45)
+    boxes = noisy_boxes(masks, noise=0.1 if draw(()) < 0.5 else 0.03, generator=generator)
+    points = torch.zeros(n, 0, 2, device=device) if by_box else first_clicks(target, generator=generator)
+    labels = torch.full((n, points.shape[1]), 1, device=device)
     logits: Tensor | None = None
     for index in range(rounds):
-        clicks, kinds = with_corners(points, labels, boxes if by_box else None)
+        clicks, kinds = sam.list_prompts(points, labels, boxes if by_box else None)
         answer = sam.decode(features, clicks, kinds, logits, origin_px=origin)
         name = "later" if index else "box" if by_box else "click"
         answer = Decoded(answer.logits.float(), answer.iou.float(), answer.tokens)
         done = Round(points=clicks, labels=kinds, answer=answer, target=target, name=name)
         yield done
         if index + 1 < rounds:
-            logits = answer.logits[torch.arange(n), done.picked()][:, None].detach()  # (N, 1, h, w)
+            logits = answer.logits[torch.arange(n, device=device), done.picked()][:, None].detach()  # (N, 1, h, w)
             more, kind = next_clicks(logits, target, generator=generator)
             points, labels = torch.cat([points, more], dim=1), torch.cat([labels, kind], dim=1)
 
@@ -158,7 +170,7 @@ def interact(
 
     -> "loss" with its graph, and the mean IoU of the first round ("box", or "click" and "best") and of the "last".
     """
-    loss = torch.zeros(())
+    loss = torch.zeros((), device=masks.device)
     report: dict[str, Tensor] = {}
     for done in simulate(sam, features, masks, rounds=rounds, generator=generator):
         logits, iou, _ = done.answer
@@ -169,7 +181,7 @@ def interact(
         weight = 2 if done.ambiguous else 1
         loss = loss + picked + weight * iou_loss(iou, logits.detach(), done.target).mean()
         reached = mask_iou(logits, done.target)
-        of_picked = reached[torch.arange(len(reached)), done.picked()].mean()
+        of_picked = reached.gather(1, done.picked()[:, None]).mean()
         report.setdefault(done.name, of_picked)
         if done.ambiguous:
             report["best"] = reached[:, 1:].max(dim=1).values.mean()
@@ -184,16 +196,25 @@ def best_of_some(losses: Tensor, left_out: float, *, generator: torch.Generator)
     SAM takes the smallest of all three; from nothing, the mask that is best first would then take every object, and
     the other two would never learn. A small share of all keeps them near.
     """
-    absent = torch.rand(losses.shape, generator=generator) < left_out
+    absent = torch.rand(losses.shape, generator=generator, device=losses.device) < left_out
     absent &= ~absent.all(dim=1, keepdim=True)
     return losses.masked_fill(absent, math.inf).min(dim=1).values + 0.05 * losses.mean(dim=1)
 
 
-def train(sam: Sam, batches: Batches, settings: TrainSettings, folder: Path, *, stop_after: int | None = None) -> Sam:
-    """Train in place, resuming from `folder/checkpoint.pt` if it is there; returns the averaged weights' network.
+def train(
+    sam: Sam,
+    batches: Dataset[Batch],
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    stop_after: int | None = None,
+    report: Callable[[int], object] | None = None,
+) -> Sam:
+    """Train in place what requires gradients, resuming from `folder/checkpoint.pt` if it is there.
 
-    Writes `metrics.jsonl` (one line each 20 steps) and `checkpoint.pt` to `folder`. stop_after: leave after this step,
-    to be resumed later.
+    batches: by step; see `Batch`. Writes `metrics.jsonl` (one line each 20 steps) and `checkpoint.pt` to `folder`.
+    stop_after: leave after this step, to be resumed later. report: called with the number of each step that is done.
+    Returns the network with the averaged weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
     groups = _parameter_groups(sam, settings.weight_decay)
@@ -203,22 +224,24 @@ def train(sam: Sam, batches: Batches, settings: TrainSettings, folder: Path, *, 
     )
     start = _resume(folder / "checkpoint.pt", sam, average, optimizer)
     end = min(settings.steps, stop_after or settings.steps)
-    loader = DataLoader(batches, batch_size=None, sampler=range(start, end), num_workers=1, prefetch_factor=4)
-    sam.train()
+    loader = load(batches, range(start, end))
+    sam.train(settings.batch_statistics)
     seen: list[dict[str, float]] = []
     began = time.monotonic()
     for step, (image, masks) in zip(range(start, end), loader, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * schedule(step, settings)
-        left_out = LEFT_OUT * max(0.0, 1 - step / settings.warm_steps)
+        left_out = LEFT_OUT * max(0.0, 1 - step / settings.warm_steps) if settings.warm_steps else 0.0
         seen.append(_step(sam, image, masks, optimizer, left_out=left_out, seed=(settings.seed << 32) + step))
-        if step >= 100:
+        if step >= settings.ema_after:
             average.update_parameters(sam)
         if (step + 1) % 20 == 0:
             _log(folder / "metrics.jsonl", step + 1, seen, seconds=(time.monotonic() - began) / len(seen[-20:]))
             seen, began = [], time.monotonic()
         if (step + 1) % settings.checkpoint_every == 0 or step + 1 == end:
             _save(folder / "checkpoint.pt", step + 1, sam, average, optimizer, settings)
+        if report is not None:
+            report(step + 1)
     averaged = average.module
     assert isinstance(averaged, Sam)
     return averaged
@@ -230,20 +253,24 @@ def schedule(step: int, settings: TrainSettings) -> float:
 
 
 def _step(
-    sam: Sam, image: Tensor, masks: Tensor, optimizer: torch.optim.Optimizer, *, left_out: float, seed: int
+    sam: Sam, image: Tensor | Features, masks: Tensor, optimizer: torch.optim.Optimizer, *, left_out: float, seed: int
 ) -> dict[str, float]:
-    generator = torch.Generator().manual_seed(seed)
-    rounds = 1 + int(torch.multinomial(torch.tensor([0.25, 0.4, 0.25, 0.1]), 1, generator=generator))
-    fast = has_fast_bf16(image.device)
+    device = next(sam.parameters()).device
+    masks = masks.to(device)
+    generator = torch.Generator(device).manual_seed(seed)
+    rounds = 1 + int(torch.multinomial(torch.tensor([0.25, 0.4, 0.25, 0.1], device=device), 1, generator=generator))
+    fast = has_fast_bf16(device)
     kernels = [SDPBackend.MATH] if fast else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]  # by measurement
-    with torch.autocast(image.device.type, torch.bfloat16, enabled=fast), sdpa_kernel(kernels):
-        features, objects = sam.encode(image.float() / 255), masks.flatten(0, 1)
+    with torch.autocast(device.type, torch.bfloat16, enabled=fast), sdpa_kernel(kernels):
+        features, objects = look(sam, image), masks.flatten(0, 1)
         report = interact(
             sam, features.repeat(masks.shape[1]), objects, rounds=rounds, left_out=left_out, generator=generator
         )
-        assert features.units is not None
-        report["features"] = feature_loss(features.units, F.avg_pool2d(masks.float(), STRIDE_PX))
-    (report["loss"] + report["features"]).backward()
+        loss = report["loss"]
+        if features.units is not None and features.units.requires_grad:
+            report["features"] = feature_loss(features.units, F.avg_pool2d(masks.float(), STRIDE_PX))
+            loss = loss + report["features"]
+    loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
     if torch.isfinite(norm):
         optimizer.step()
@@ -251,9 +278,26 @@ def _step(
     return {name: float(value.detach()) for name, value in report.items()}
 
 
+def look(sam: Sam, image: Tensor | Features) -> Features:
+    """The features of a batch's images on the network's device, or those that were kept."""
+    device = next(sam.parameters()).device
+    if isinstance(image, Features):
+        return Features(**{k: v.to(device).float() for k, v in image._asdict().items() if v is not None})
+    image = image.to(device)
+    return sam.encode(image if image.is_floating_point() else image.float() / 255)
+
+
+def load(batches: Dataset[Batch], steps: range) -> DataLoader[Batch]:
+    """Batches drawn in another process, or kept ones from this one, which holds them."""
+    if getattr(batches, "kept", False):
+        return DataLoader(batches, batch_size=None, sampler=steps)
+    return DataLoader(batches, batch_size=None, sampler=steps, num_workers=1, prefetch_factor=4)
+
+
 def _parameter_groups(sam: Sam, weight_decay: float) -> list[dict[str, object]]:
     """Matrices and all others; the scorer is left to `calibrate`."""
-    parameters = [p for name, p in sam.named_parameters() if not name.startswith("mask_scorer.")]
+    named = sam.named_parameters()
+    parameters = [p for name, p in named if p.requires_grad and not name.startswith("mask_scorer.")]
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},

@@ -1,0 +1,108 @@
+"""`samgeo train`: fine-tune a model on outlines of one's own imagery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from samgeo.cli.options import (
+    OTHER,
+    HeadedCommand,
+    debug_option,
+    headed,
+    model_and_device,
+    progress_option,
+    raster_options,
+)
+from samgeo.cli.progress import bytes_of, phases_of, reporter
+
+if TYPE_CHECKING:
+    from samgeo.train.learning import Learned
+
+READING = ("bands", "resolution_m", "raster_crs", "tile_px")
+
+
+@click.command(cls=HeadedCommand, short_help="Teach a model what you have outlined.")
+@click.argument("labels")
+@click.argument("raster")
+@headed("Learning", "--output", "-o", "out", required=True, metavar="FILE", help="The weights, a .safetensors file.")
+@headed(
+    "Learning",
+    "--tune",
+    type=click.Choice(["decoder", "adapters", "all"]),
+    default="decoder",
+    show_default=True,
+    help="What learns: decoder is quickest; adapters reach into the encoder's attention; all changes everything.",
+)
+@headed("Learning", "--steps", type=click.IntRange(min=1), default=300, show_default=True, help="How long.")
+@headed(
+    "Learning",
+    "--held-out",
+    type=click.FloatRange(0, 0.9),
+    default=0.2,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of the windows that is not shown but judged by.",
+)
+@headed("Learning", "--seed", type=int, default=0, show_default=True, help="Of everything that is drawn at random.")
+@headed("Learning", "--overwrite", is_flag=True, help="Replace FILE.")
+@model_and_device
+@raster_options
+@progress_option
+@headed(OTHER, "--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@debug_option
+def train(labels: str, raster: str, as_json: bool, **options: Any) -> None:
+    """Teach a model what LABELS, polygons in any CRS, outline on RASTER.
+
+    Fifty outlines are a start. What nobody outlined does no harm. The weights that come out are the model's own kind:
+    give them to --model. Part of the windows is held out, and the masks there are judged before and after. A run that
+    is cut off goes on when the same command is given again.
+    """
+    from samgeo.model.weights import have_weights
+    from samgeo.train.finetune import FineTuning
+    from samgeo.train.learning import learn
+
+    with reporter(options["progress"]) as report:
+        have_weights(options["model"], bytes_of(report))
+        done = learn(
+            raster,
+            labels,
+            options["out"],
+            model=options["model"],
+            device=options["device"],
+            settings=FineTuning(tune=options["tune"], steps=options["steps"], seed=options["seed"]),
+            held_out=options["held_out"],
+            overwrite=options["overwrite"],
+            report=phases_of(report),
+            **{name: options[name] for name in READING},
+        )
+    click.echo(done.to_json() if as_json else told(done))
+
+
+def told(done: Learned) -> str:
+    """What came of it as lines of text."""
+    lines = [f"{done.outlines:,} outlines in {done.windows + done.judged:,} windows"]
+    lines += [f"refused: {line}" for line in done.refused]
+    if done.before is None or done.after is None:
+        lines += ["One window only: nothing was held out, so nothing says how good it is elsewhere."]
+    else:
+        lines += [
+            f"mean IoU of {done.after.objects:,} objects in {done.judged:,} windows that were not shown:",
+            "",
+            "                         before   after",
+        ]
+        for what, name in FIGURES.items():
+            lines.append(f"  {what:<20}   {getattr(done.before, name):7.3f} {getattr(done.after, name):7.3f}")
+        if done.after.box < done.before.box and done.after.click < done.before.click:
+            lines += ["", "It got worse: too few or wrong outlines, or too many steps."]
+    return "\n".join([*lines, "", f"{done.weights}; curves in {done.folder}"])
+
+
+FIGURES = {
+    "box": "box",
+    "1 click, by score": "click",
+    "1 click, best of 3": "best",
+    "3 clicks": "click_3",
+    "5 clicks": "click_5",
+}

@@ -1,0 +1,247 @@
+"""Fine-tuning: a promptable model learns from a few outlines of one's own imagery, in minutes.
+
+    decoder   the prompt encoder and the mask decoder learn. The image encoder does not, so what it makes of each window
+              is kept, and a step costs next to nothing
+    adapters  so do low-rank adapters in the image encoder's attention
+    all       everything learns
+
+Prompts are simulated as in `loop`. The result is a file of weights of the same model, which whatever loads the model
+loads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from samgeo.commit import staged
+from samgeo.errors import UsageError
+from samgeo.model.build import official_names
+from samgeo.model.frame import Frame
+from samgeo.model.predict import Model
+from samgeo.model.sam import Features, Sam
+from samgeo.train.adapters import add_adapters, merge_adapters
+from samgeo.train.calibrate import calibrate
+from samgeo.train.crops import turn, vary_colours
+from samgeo.train.labelled import LabelledImage
+from samgeo.train.loop import Batch, TrainSettings, train
+
+Tune = Literal["decoder", "adapters", "all"]
+
+LEARNING_RATES: dict[Tune, float] = {"decoder": 3e-4, "adapters": 3e-4, "all": 1e-4}
+"""Of AdamW, at its highest."""
+KEPT_BYTES = 2 << 30
+"""What kept features may take."""
+MOST_KEPT = 8
+"""Each window is kept so many times, differently turned and coloured."""
+SCORED = 60
+"""Steps of prompts that the scorer learns from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """What learns, how long and how fast. Raises UsageError for values that cannot be right."""
+
+    tune: Tune = "decoder"
+    """What learns."""
+    steps: int = 300
+    """Optimiser steps."""
+    objects: int = 12
+    """Objects of a window that are prompted in a step."""
+    learning_rate: float | None = None
+    """Of AdamW, at its highest; None: what suits `tune`."""
+    seed: int = 0
+    """Of windows, turns, colours and prompts."""
+
+    def __post_init__(self) -> None:
+        if self.tune not in get_args(Tune):
+            raise UsageError(f"--tune {self.tune}: expected one of {', '.join(get_args(Tune))}")
+        if self.steps < 1 or self.objects < 1:
+            raise UsageError(f"{self.steps} steps of {self.objects} objects: expected at least 1 of both")
+
+    def settings(self) -> TrainSettings:
+        """As the loop takes them: a short warm-up, then down to 0 over most of the steps."""
+        return TrainSettings(
+            steps=self.steps,
+            decay_steps=max(1, self.steps * 3 // 4),
+            learning_rate=self.learning_rate or LEARNING_RATES[self.tune],
+            weight_decay=0.01,
+            ema=0.98,
+            ema_after=0,
+            batch_statistics=False,
+            seed=self.seed,
+            warm_steps=0,
+            checkpoint_every=-(-self.steps // 6),
+        )
+
+
+class Shown(Dataset[Batch]):
+    """Windows as the network's frame shows them, turned and coloured anew; batch i follows from seed and i alone."""
+
+    def __init__(self, windows: Sequence[LabelledImage], frame: Frame, settings: FineTuning) -> None:
+        self.windows, self.frame, self.settings = windows, frame, settings
+
+    def __len__(self) -> int:
+        return self.settings.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        """image (1, 3, H', W') as prepared, masks (1, K, H', W') bool."""
+        rng = np.random.default_rng((self.settings.seed, step))
+        window = self.windows[int(rng.integers(len(self.windows)))]
+        image, masks = self.show(window, rng, plain=False)
+        return image, masks[:, drawn(masks.shape[1], self.settings.objects, rng)]
+
+    def show(self, window: LabelledImage, rng: np.random.Generator, *, plain: bool) -> tuple[Tensor, Tensor]:
+        """image (1, 3, H', W') and all masks (1, N, H', W') of a window; plain: as it is."""
+        stack = np.stack([mask.to_array(*window.image.shape[:2]) for mask in window.objects], axis=2)  # (H, W, N)
+        image = window.image
+        if not plain:
+            quarter, flip = int(rng.integers(4)), bool(rng.integers(2))
+            image, stack = turn(image, quarter, flip=flip), turn(stack, quarter, flip=flip)
+            image = vary_colours(np.ascontiguousarray(image), rng)
+        shape = (image.shape[0], image.shape[1])
+        prepared = self.frame.prepare(np.ascontiguousarray(image))
+        masks = in_frame(np.ascontiguousarray(stack.transpose(2, 0, 1)), self.frame, shape, prepared.shape[-2:])
+        return prepared, masks[None]
+
+
+class Kept(Dataset[Batch]):
+    """The same with what the image encoder made of each window, a few times over."""
+
+    kept = True
+
+    def __init__(self, shown: Shown, sam: Sam, report: Callable[[int, int], object] | None = None) -> None:
+        """report: called with the number of encoded views and of all."""
+        self.settings = shown.settings
+        rng = np.random.default_rng(self.settings.seed)
+        device = next(sam.parameters()).device
+        self.views: list[tuple[Features, Tensor]] = []
+        copies = MOST_KEPT
+        number = 0
+        while number < copies * len(shown.windows):
+            window = shown.windows[number % len(shown.windows)]
+            image, masks = shown.show(window, rng, plain=number < len(shown.windows))
+            with torch.inference_mode():
+                features = sam.encode(image.to(device))
+            self.views.append((_stored(features), masks))
+            if number == 0:
+                room = KEPT_BYTES // (_bytes(self.views[0]) * len(shown.windows))
+                copies = int(min(max(room, 1), MOST_KEPT))
+            number += 1
+            if report is not None:
+                report(number, copies * len(shown.windows))
+
+    def __len__(self) -> int:
+        return self.settings.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        """Features of one image, masks (1, K, H', W') bool."""
+        rng = np.random.default_rng((self.settings.seed, step))
+        features, masks = self.views[rng.integers(len(self.views))]
+        return features, masks[:, drawn(masks.shape[1], self.settings.objects, rng)]
+
+
+def drawn(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """(wanted,) numbers of `count` objects at random; again and again where there are fewer."""
+    return np.concatenate([rng.permutation(count) for _ in range(-(-wanted // count))])[:wanted]
+
+
+def in_frame(masks: NDArray[np.bool_], frame: Frame, shape: tuple[int, int], size: Sequence[int]) -> Tensor:
+    """(N, H, W) masks of an image of `shape` -> (N, H', W') bool in its frame of `size`; none is left empty."""
+    height, width = shape
+    corners = frame.to_frame(np.array([[0, 0], [width - 1, height - 1]], np.float32), shape)
+    scale = (corners[1] - corners[0]) / np.maximum([width - 1, height - 1], 1)  # x, y
+    inner = [max(1, round(height * float(scale[1]))), max(1, round(width * float(scale[0])))]
+    left, top = np.maximum(np.rint(corners[0] - (scale - 1) / 2), 0).astype(int).tolist()
+    grey = torch.from_numpy(masks)[:, None].float()
+    if inner != [height, width]:
+        grey = F.interpolate(grey, inner, mode="bilinear", antialias=True)
+    grey = F.pad(grey[:, 0], (left, size[1] - left - inner[1], top, size[0] - top - inner[0]))
+    peak = grey.flatten(1).amax(dim=1).clamp(min=1e-6)[:, None, None]
+    return grey >= 0.5 * peak  # what is thinner than a pixel stays
+
+
+def fine_tune(
+    model: Model,
+    windows: Sequence[LabelledImage],
+    settings: FineTuning,
+    folder: Path,
+    *,
+    report: Callable[[str, int, int], object] | None = None,
+) -> None:
+    """Teach a model what is drawn in windows, in place. What was begun in `folder` with the same is gone on with.
+
+    report: called with a phase ("encoding", "training"), how much is done, and of how much.
+    """
+    sam = model.sam
+    torch.manual_seed(settings.seed)
+    sam.requires_grad_(requires_grad=settings.tune == "all")
+    for part in (sam.prompt_encoder, sam.mask_decoder):
+        part.requires_grad_(requires_grad=True)
+    if settings.tune == "adapters" and not add_adapters(sam.image_encoder):
+        raise UsageError(f"--tune adapters: {model.name} has no attention that takes them. Fix: --tune all")
+    _begin(folder, {"model": model.sha256, **asdict(settings), "windows": _digest(windows)})
+    tell = report or (lambda _phase, _done, _total: None)
+    batches: Dataset[Batch] = Shown(windows, sam.frame, settings)
+    if settings.tune == "decoder":
+        assert isinstance(batches, Shown)
+        batches = Kept(batches, sam, lambda done, total: tell("encoding", done, total))
+    averaged = train(
+        sam, batches, settings.settings(), folder, report=lambda step: tell("training", step, settings.steps)
+    )
+    sam.load_state_dict(averaged.state_dict())
+    merge_adapters(sam.image_encoder)
+    if sam.mask_scorer is not None:
+        sam.mask_scorer.requires_grad_(requires_grad=True)
+        calibrate(sam, batches, steps=min(SCORED, settings.steps), learning_rate=3e-4, passes=3, seed=settings.seed + 1)
+    sam.eval().requires_grad_(requires_grad=False)
+
+
+def save_weights(model: Model, out: Path, *, overwrite: bool = False) -> None:
+    """Write the weights under their official names; what loads the published file loads this one."""
+    official = official_names(model.spec.architecture, model.sam.state_dict())
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in official.items()}
+    metadata = {"architecture": model.spec.architecture, "name": out.stem}
+    with staged(out, overwrite=overwrite) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def _begin(folder: Path, plan: dict[str, object]) -> None:
+    """Make the folder; what was begun there with another plan is removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, text = folder / "plan.json", json.dumps(plan, indent=2, default=str)
+    if not path.exists() or path.read_text() != text:
+        for name in ("checkpoint.pt", "metrics.jsonl"):
+            (folder / name).unlink(missing_ok=True)
+        path.write_text(text)
+
+
+def _digest(windows: Sequence[LabelledImage]) -> str:
+    digest = hashlib.sha256()
+    for window in windows:
+        digest.update(window.image.tobytes())
+        for mask in window.objects:
+            digest.update(repr(mask.window).encode() + mask.pixels.tobytes())
+    return digest.hexdigest()
+
+
+def _stored(features: Features) -> Features:
+    """In 16 bit, in memory."""
+    kept = {k: v.half().cpu().clone() for k, v in features._asdict().items() if v is not None}
+    return Features(**kept)
+
+
+def _bytes(view: tuple[Features, Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in (*view[0], view[1]) if tensor is not None)

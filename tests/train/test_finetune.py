@@ -1,0 +1,240 @@
+"""Fine-tuning: outlines in any CRS become windows, what should learn learns, and what is cut off goes on exactly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+import torch
+from affine import Affine
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from samgeo.cli import samgeo
+from samgeo.errors import ModelError, PromptError, UsageError
+from samgeo.model.frame import Frame, LongestSideFrame, NativeFrame, SquareFrame
+from samgeo.model.predict import Model
+from samgeo.model.weights import load_model
+from samgeo.raster.reader import Raster
+from samgeo.train import learning
+from samgeo.train.adapters import add_adapters, merge_adapters
+from samgeo.train.finetune import FineTuning, Kept, Shown, fine_tune, in_frame, save_weights
+from samgeo.train.labelled import LabelledImage
+from samgeo.train.learning import learn
+from samgeo.train.outlines import hold_out, labelled_windows
+from tests.model.seeded import TINY, picture, seeded_model
+from tests.train.test_loop import labelled
+
+SIDE = 160
+PLACE = Affine(0.5, 0, 500_000, 0, -0.5, 5_538_000)
+CORNERS = [(10, 10), (10, 60), (10, 110), (60, 10), (60, 60), (60, 110), (110, 10), (110, 60), (110, 110)]
+
+
+@pytest.fixture(scope="module")
+def raster(tmp_path_factory) -> Path:
+    """Bright rectangles on a dark ground, in UTM."""
+    path = tmp_path_factory.mktemp("raster") / "scene.tif"
+    profile = {"driver": "GTiff", "width": SIDE, "height": SIDE, "count": 3, "dtype": "uint8"}
+    with rasterio.open(path, "w", crs="EPSG:32633", transform=PLACE, **profile) as dataset:
+        dataset.write(np.moveaxis(labelled(0).image, -1, 0))
+    return path
+
+
+@pytest.fixture(scope="module")
+def labels(raster: Path) -> Path:
+    """Their outlines, in longitude and latitude."""
+    boxes = [
+        shapely.box(*(PLACE @ (m.window.col, m.window.row_end)), *(PLACE @ (m.window.col_end, m.window.row)))
+        for m in labelled(0).objects
+    ]
+    path = raster.with_name("outlines.gpkg")
+    geopandas.GeoSeries(boxes, crs="EPSG:32633").to_crs("EPSG:4326").to_file(path)
+    return path
+
+
+def test_outlines_of_any_crs_become_the_pixels_that_they_outline(raster: Path, labels: Path) -> None:
+    with Raster(raster) as source:
+        whole = labelled_windows(source, labels, tile_px=256)
+        parts = labelled_windows(source, labels, tile_px=64)
+    (window,) = whole.windows
+    assert np.array_equal(window.image, labelled(0).image)
+    for found, true in zip(window.objects, labelled(0).objects, strict=True):
+        assert np.array_equal(found.to_array(SIDE, SIDE), true.to_array(SIDE, SIDE))
+    assert (whole.outlines, whole.refused) == (9, [])
+    assert len(parts.windows) == 8, "of nine, and in the last one is but a sliver"
+    assert all(min(w.image.shape[:2]) <= 64 for w in parts.windows)
+
+
+def test_outlines_elsewhere_are_told(raster: Path, labels: Path) -> None:
+    layer = geopandas.read_file(labels)
+    far = geopandas.GeoDataFrame(geometry=layer.geometry.translate(1), crs=layer.crs)
+    with Raster(raster) as source:
+        with pytest.raises(PromptError):
+            labelled_windows(source, far, tile_px=64)
+        some = layer.copy()
+        some.loc[0, "geometry"] = far.geometry[0]
+        placed = labelled_windows(source, some, tile_px=256)
+    assert placed.outlines == 8
+    assert len(placed.refused) == 1
+
+
+@given(st.integers(1, 40), st.floats(0, 0.9))
+def test_some_windows_are_held_out_and_some_are_not(count: int, share: float) -> None:
+    windows = [replace(labelled(0), source=str(number)) for number in range(count)]
+    shown, judged = hold_out(windows, share)
+    assert sorted(map(int, (w.source for w in [*shown, *judged]))) == list(range(count))
+    assert shown
+    assert bool(judged) == (count > 1 and share > 0)
+    assert abs(len(judged) - share * count) <= 1 or not judged
+
+
+FRAMES = [NativeFrame(block_px=32), LongestSideFrame(size_px=128), SquareFrame(size_px=128)]
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=["native", "longest side", "square"])
+@given(st.integers(0, 2**31), st.tuples(st.integers(20, 300), st.integers(20, 300)))
+def test_masks_lie_in_the_frame_where_the_image_does(frame: Frame, seed: int, shape: tuple[int, int]) -> None:
+    """A white rectangle of the image and its mask are the same pixels, but for those along its outline."""
+    rng = np.random.default_rng(seed)
+    (top, bottom), (left, right) = (np.sort(rng.choice(side + 1, 2, replace=False)) for side in shape)
+    image = np.zeros((*shape, 3), np.uint8)
+    image[top:bottom, left:right] = 255
+    prepared = frame.prepare(image)
+    mask = in_frame(image[None, ..., 0] > 0, frame, shape, prepared.shape[-2:])[0]
+    assert mask.any()
+    white = prepared[0, 0] > (frame.prepare(np.full_like(image, 128))[0, 0]).max()
+    inside = torch.nn.functional.max_pool2d((~mask).float()[None], 5, 1, 2)[0] == 0
+    around = torch.nn.functional.max_pool2d(mask.float()[None], 5, 1, 2)[0] > 0
+    assert bool((white | ~inside).all())
+    assert not bool((white & ~around).any())
+
+
+@pytest.mark.parametrize("name", ["tiny-sam", "tiny-sam2", "tiny-mobile-sam"])
+def test_adapters_change_nothing_at_first_and_merge_without_a_trace(name: str) -> None:
+    model = seeded_model(TINY[name])
+    names = set(model.sam.state_dict())
+    before = model.encode(picture(64, 64)).arrays()["stride16"]
+    encoder = model.sam.image_encoder
+    assert add_adapters(encoder) > 0
+    np.testing.assert_allclose(model.encode(picture(64, 64)).arrays()["stride16"], before, atol=1e-5)
+    trainable = [n for n, p in encoder.named_parameters() if p.requires_grad]
+    assert trainable
+    assert all(n.endswith((".up", ".down")) for n in trainable)
+    with torch.no_grad():
+        for n, p in encoder.named_parameters():
+            if n.endswith(".up"):
+                p.normal_(std=0.1)
+    adapted = model.encode(picture(64, 64)).arrays()["stride16"]
+    assert not np.allclose(adapted, before, atol=1e-3)
+    merge_adapters(encoder)
+    assert set(model.sam.state_dict()) == names
+    np.testing.assert_allclose(model.encode(picture(64, 64)).arrays()["stride16"], adapted, atol=1e-5)
+
+
+def tuned(model: Model, folder: Path, **settings) -> list[dict[str, float]]:
+    """Teach a model two made-up images; the lines of its metrics."""
+    windows = [crop for seed in (0, 1) for _, crop in labelled(seed).tiles(80)]
+    fine_tune(model, windows, FineTuning(**{"objects": 4} | settings), folder)
+    metrics = folder / "metrics.jsonl"
+    return [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+
+
+LEARN = [(name, "decoder") for name in TINY] + [("tiny-sam", "adapters"), ("tiny-hq-sam2", "adapters")]
+
+
+@pytest.mark.parametrize(("name", "tune"), [*LEARN, ("tiny-sam2", "all"), ("tiny-mobile-sam", "all")])
+def test_every_member_learns_what_should_and_nothing_else(name: str, tune: str, tmp_path: Path) -> None:
+    model = seeded_model(TINY[name])
+    before = {n: t.clone() for n, t in model.sam.state_dict().items()}
+    lines = tuned(model, tmp_path / "run", tune=tune, steps=40, objects=2, learning_rate=1e-3)
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    moved = {n for n, t in model.sam.state_dict().items() if not torch.equal(t, before[n])}
+    assert any(n.startswith("mask_decoder.") for n in moved)
+    in_encoder = {n for n in moved if n.startswith("image_encoder.")}
+    if tune == "decoder":
+        assert not in_encoder
+    elif tune == "adapters":
+        assert in_encoder
+        assert all(n.rpartition(".")[0].endswith(("qkv", "proj")) for n in in_encoder)
+    assert not any("running_" in n for n in moved), "a few images say nothing of the statistics of batches"
+    save_weights(model, tmp_path / "mine.safetensors")
+    again = load_model(tmp_path / "mine.safetensors", spec=TINY[name], precision="exact", device="cpu")
+    assert all(torch.equal(t, model.sam.state_dict()[n]) for n, t in again.sam.state_dict().items())
+
+
+def test_a_run_that_is_cut_off_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> None:
+    spec = TINY["tiny-sam2"]
+    whole = seeded_model(spec)
+    tuned(whole, tmp_path / "whole", steps=12)
+
+    def cut_off(phase: str, done: int, total: int) -> None:
+        if (phase, done) == ("training", 9):
+            raise KeyboardInterrupt
+
+    windows = [crop for seed in (0, 1) for _, crop in labelled(seed).tiles(80)]
+    settings = FineTuning(objects=4, steps=12)
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(seeded_model(spec), windows, settings, tmp_path / "cut", report=cut_off)
+    steps = []
+    resumed = seeded_model(spec)
+    fine_tune(resumed, windows, settings, tmp_path / "cut", report=lambda phase, done, _: steps.append((phase, done)))
+    assert min(done for phase, done in steps if phase == "training") == 9
+    for name, tensor in whole.sam.state_dict().items():
+        assert torch.equal(tensor, resumed.sam.state_dict()[name]), name
+    steps.clear()
+    other = replace(settings, seed=1)
+    fine_tune(seeded_model(spec), windows, other, tmp_path / "cut", report=lambda p, done, _: steps.append((p, done)))
+    assert ("training", 1) in steps, "another plan starts anew"
+
+
+def test_kept_features_are_those_of_the_shown_windows() -> None:
+    model = seeded_model(TINY["tiny-sam"])
+    windows: list[LabelledImage] = [crop for _, crop in labelled(0).tiles(80)]
+    shown = Shown(windows, model.sam.frame, FineTuning(objects=3, steps=5))
+    kept = Kept(shown, model.sam)
+    assert len(kept.views) == 8 * len(windows)
+    features, masks = kept[2]
+    assert masks.shape == (1, 3, *model.sam.frame.prepare(windows[0].image).shape[-2:])
+    plain = model.encode(windows[1].image).arrays()["stride16"]
+    np.testing.assert_allclose(kept.views[1][0].stride16[0].float().numpy(), plain, atol=2e-3)
+    assert features.stride16.dtype == torch.float16
+
+
+@pytest.mark.parametrize("settings", [{"tune": "everything"}, {"steps": 0}, {"objects": 0}])
+def test_settings_that_cannot_be_right_are_refused(settings) -> None:
+    with pytest.raises(UsageError):
+        FineTuning(**settings)
+
+
+def test_a_model_that_takes_no_prompts_is_refused(raster: Path, labels: Path, tmp_path: Path, monkeypatch) -> None:
+    class Other:
+        name = "fast-sam-s"
+
+    monkeypatch.setattr(learning, "load_model", lambda *_, **__: Other())
+    with pytest.raises(ModelError, match="fast-sam-s"):
+        learn(raster, labels, tmp_path / "mine.safetensors")
+
+
+def test_from_outlines_to_weights_to_features_in_two_commands(raster: Path, labels: Path, tmp_path: Path) -> None:
+    mine, found = tmp_path / "mine.safetensors", tmp_path / "found.gpkg"
+    line = ["train", labels, raster, "-o", mine, "--tile", 96, "--steps", 20, "--tune", "all"]
+    done = CliRunner().invoke(samgeo, [*map(str, line)])
+    assert done.exit_code == 0, done.output
+    assert "9 outlines in 4 windows" in done.output
+    assert "windows that were not shown" in done.output
+    with Image.open(tmp_path / "mine.training" / "curves.png") as curves:
+        assert len(curves.getcolors(1 << 20)) > 5
+    again = CliRunner().invoke(samgeo, [*map(str, line)])
+    assert again.exit_code == 6, "an output that is there is not replaced"
+    line = ["segment", raster, found, "--model", mine, "--boxes", labels, "--no-cache"]
+    done = CliRunner().invoke(samgeo, [*map(str, line)])
+    assert done.exit_code == 0, done.output
+    assert len(geopandas.read_file(found, layer="found")) == 9
