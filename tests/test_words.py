@@ -20,6 +20,8 @@ from samgeo.pixels import Mask
 from samgeo.polygons import mask_to_polygon
 from samgeo.prompts.prompts import Prompts
 from samgeo.settings import Settings
+from samgeo.train.labelled import LabelledImage
+from samgeo.train.scenes import make_scene
 from tests.doubles import NORTH_UP
 from tests.oracle import OracleEmbedding, OracleModel, OracleScene
 from tests.rasters import write
@@ -140,16 +142,29 @@ def test_the_double_is_a_finder() -> None:
     assert isinstance(SceneFinder(), WordFinder)
 
 
-def run(tmp_path, *options: str):
+def run(tmp_path, *options: str, text: str = "roof"):
     raster = write(tmp_path / "ortho.tif", np.moveaxis(SCENE.image, -1, 0))
-    return CliRunner().invoke(samgeo, ["segment", str(raster), str(tmp_path / "out.gpkg"), "--text", "roof", *options])
+    return CliRunner().invoke(samgeo, ["segment", str(raster), str(tmp_path / "out.gpkg"), "--text", text, *options])
 
 
-def test_words_without_a_text_model_say_how_to_get_one(tmp_path) -> None:
-    done = run(tmp_path)
+def test_other_words_without_a_text_model_say_which_are_known_and_how_to_get_one(tmp_path) -> None:
+    done = run(tmp_path, text="roof, unicorn")
     assert done.exit_code == 2
+    assert "--text unicorn: samgeo-nano knows building, field, tree" in done.output
     assert "pip install 'samgeo[text]'" in done.output
     assert "--text-model" in done.output
+
+
+def test_the_words_of_samgeo_nano_need_nothing_else(tmp_path) -> None:
+    scene = LabelledImage.from_scene(make_scene(3))
+    raster = write(tmp_path / "town.tif", np.moveaxis(scene.image[:384, :384], -1, 0))
+    line = ["segment", raster, tmp_path / "found.gpkg", "--text", "houses, Field, tree", "--no-cache"]
+    done = CliRunner().invoke(samgeo, [*map(str, line)])
+    assert done.exit_code == 0, done.output
+    table = geopandas.read_file(tmp_path / "found.gpkg", layer="found")
+    assert len(table)
+    assert set(table["label"]) <= {"houses", "Field", "tree"}
+    assert table["label_score"].between(0.5, 1).all()
 
 
 def test_words_without_the_extra_say_how_to_install_it(tmp_path, monkeypatch) -> None:

@@ -24,6 +24,7 @@ from samgeo.cli.options import (
 )
 from samgeo.cli.progress import bytes_of, reporter
 from samgeo.errors import PartialResultError, UsageError
+from samgeo.model.vocabulary import CLASSES
 
 TOLD = 10
 """So many refused prompts are named on stderr."""
@@ -52,7 +53,12 @@ prompt_options = together(
         is_flag=True,
         help="Refuse prompts that a change of datum may move by more than a pixel.  [default: warn]",
     ),
-    headed("Prompts", "--text", metavar="WORDS", help='What to look for, such as "solar panel, car".'),
+    headed(
+        "Prompts",
+        "--text",
+        metavar="WORDS",
+        help=f"What to look for. samgeo-nano knows {', '.join(CLASSES)}; all other words need --text-model.",
+    ),
     headed(
         "Prompts",
         "--text-model",

@@ -1,6 +1,7 @@
 """What finds words in an image: the contract, and where a process finds its own copy. Nothing here imports torch.
 
-samgeo's own models know no words. Others that do are loaded by `grounding`, with the extra `text`.
+samgeo-nano knows the words of `vocabulary`. Models that know all words are loaded by `grounding`, with the extra
+`text`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+BUILT_IN = "samgeo-nano"
+"""The model that finds the words of `vocabulary` where no other is named."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +58,8 @@ class FinderAddress:
     """Where a process finds its own copy of a word finder."""
 
     name: str
-    """A folder with the files of a model as the transformers library saves it, or its name on the Hugging Face hub."""
+    """A folder with the files of a model as the transformers library saves it, or its name on the Hugging Face hub; or
+    samgeo-nano, which tells the classes of its own masks."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
 
@@ -65,6 +70,10 @@ class FinderAddress:
 
 @lru_cache(maxsize=1)
 def _load(address: FinderAddress) -> WordFinder:
+    if address.name == BUILT_IN:
+        from samgeo.model.class_finder import load_class_finder
+
+        return load_class_finder(address.name, device=address.device)
     from samgeo.model.grounding import load_finder
 
     return load_finder(address.name, device=address.device)

@@ -1,4 +1,4 @@
-"""What samgeo-nano does beyond SAM: it draws its prompts, compares pixels with them, and judges its masks."""
+"""What samgeo-nano does beyond SAM: it draws its prompts, compares pixels with them, judges and names its masks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samgeo.model.classes import ClassHead
 from samgeo.model.drawing import draw_prompts
 from samgeo.model.frame import NativeFrame
 from samgeo.model.likeness import compare
@@ -29,9 +30,11 @@ class NanoSam(Sam):
         prompt_encoder: PromptEncoder,
         mask_decoder: MaskDecoder,
         mask_scorer: MaskScorer,
+        class_head: ClassHead,
     ) -> None:
         super().__init__(image_encoder, prompt_encoder, mask_decoder, frame=NativeFrame(block_px=BLOCK_PX))
         self.mask_scorer = mask_scorer
+        self.class_head = class_head
 
     def project(self, stride16: Tensor, stride8: Tensor | None = None, stride4: Tensor | None = None) -> Features:
         """Features as SAM 2's, and a unit vector for each pixel of stride 4."""
@@ -83,6 +86,7 @@ def build_nano() -> NanoSam:
             activation=nn.SiLU,  # where there are no matrix units, the backward pass of GELU takes ten times as long
         ),
         MaskScorer(token_dim=dim),
+        ClassHead(coarse_dim=dim, fine_dim=32, unit_dim=likeness),
     )
     sam.prompt_encoder.pe_layer.spread_wavelengths(24, 2048)
     return sam

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from samgeo.errors import SamgeoWarning, UsageError
-from samgeo.model.finder import FinderAddress
+from samgeo.model.finder import BUILT_IN, FinderAddress
+from samgeo.model.vocabulary import CLASSES, class_of
 from samgeo.output.vector import probe_output
 from samgeo.pipeline.assembly import read_aoi
 from samgeo.pipeline.sought import Sought
@@ -56,14 +57,17 @@ def _seek(prompts: Prompts, settings: Settings) -> Sought:
     words = ", ".join(prompts.words)
     if prompts.layers:
         raise UsageError(f"--text {words} with other prompts: expected words alone, or no words")
-    if prompts.finder is None:
+    address = prompts.finder or FinderAddress(name=BUILT_IN)
+    own = isinstance(address, FinderAddress) and address.name == BUILT_IN
+    if own and (strange := [word for word in prompts.words if class_of(word) is None]):
         raise UsageError(
-            f"--text {words}: samgeo's own models know no words. Fix: pip install 'samgeo[text]', and --text-model with"
-            " a folder or a hub name of Grounding DINO, OWLv2 or SAM 3, such as IDEA-Research/grounding-dino-tiny"
+            f"--text {', '.join(strange)}: samgeo-nano knows {', '.join(CLASSES)}. Fix: one of these; or pip install "
+            "'samgeo[text]', and --text-model with a folder or a hub name of Grounding DINO, OWLv2 or SAM 3, such as "
+            "IDEA-Research/grounding-dino-tiny"
         )
-    finder = prompts.finder.load() if isinstance(prompts.finder, FinderAddress) else prompts.finder
+    finder = address.load() if isinstance(address, FinderAddress) else address
     least = settings.text_thresh if settings.text_thresh is not None else finder.least_score
-    return Sought(words=prompts.words, finder=prompts.finder, finder_sha256=finder.sha256, least_score=least)
+    return Sought(words=prompts.words, finder=address, finder_sha256=finder.sha256, least_score=least)
 
 
 def _warn_of_no_place(raster: Raster, output: Path) -> None:

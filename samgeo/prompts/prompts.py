@@ -21,7 +21,7 @@ import numpy as np
 
 from samgeo.errors import PromptError, UsageError
 from samgeo.grid import Grid
-from samgeo.model.finder import FinderAddress, WordFinder
+from samgeo.model.finder import BUILT_IN, FinderAddress, WordFinder
 from samgeo.prompts.assembly import assemble, list_refusals, make_report
 from samgeo.prompts.checks import (
     Valid,
@@ -65,7 +65,8 @@ class Prompts:
             x, y and boxes as rows of x_min, y_min, x_max, y_max.
         text: words of what to look for, with commas between them.
         text_model: what finds them: a folder of Grounding DINO, OWLv2 or SAM 3 as the transformers library saves them,
-            a name on the Hugging Face hub, or a `WordFinder`.
+            a name on the Hugging Face hub, or a `WordFinder`; None: samgeo-nano, which knows the words of
+            `samgeo.model.vocabulary`.
         crs: CRS of what has none of its own: anything pyproj takes; "raster" for the raster's own; "pixel" for columns
             and rows of the raster as stored, where (0, 0) is its upper left corner and (0.5, 0.5) the centre of its
             first pixel. What has its own keeps it, and GeoJSON always has one.
@@ -109,6 +110,8 @@ class Prompts:
         text, finder = options.get("text"), options.get("text_model")
         if finder is not None:
             finder = FinderAddress(name=str(finder), device=options.get("device", "auto"))
+        elif text is not None:
+            finder = FinderAddress(name=BUILT_IN, device=options.get("device", "auto"))
         if not layers:
             _refuse_idle(options)
         if not layers and text is None:

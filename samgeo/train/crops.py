@@ -36,6 +36,10 @@ class Crop:
     """(S, S, 3) RGB."""
     masks: NDArray[np.bool_]
     """(K, S, S), one object each; fewer objects than K are repeated."""
+    labels: tuple[str | None, ...]
+    """(K,), what they are."""
+    count: int
+    """How many of them are different; if fewer than K, no object of the crop is missing."""
 
 
 def draw_crop(labelled: LabelledImage, rng: np.random.Generator, *, size_px: int, objects: int) -> Crop | None:
@@ -50,8 +54,10 @@ def draw_crop(labelled: LabelledImage, rng: np.random.Generator, *, size_px: int
     image = resize_window(labelled.image, source, size_px, rng)
     quarter, flip = int(rng.integers(4)), bool(rng.integers(2))
     image = turn(image, quarter, flip=flip)
-    stacked = np.stack([turn(masks[i % len(masks)], quarter, flip=flip) for i in range(objects)])
-    return Crop(image=vary_colours(np.ascontiguousarray(image), rng), masks=stacked)
+    chosen = [masks[i % len(masks)] for i in range(objects)]
+    stacked = np.stack([turn(mask, quarter, flip=flip) for mask, _ in chosen])
+    labels = tuple(label for _, label in chosen)
+    return Crop(image=vary_colours(np.ascontiguousarray(image), rng), masks=stacked, labels=labels, count=len(masks))
 
 
 def _by_size(masks: Sequence[Mask], rng: np.random.Generator) -> NDArray[np.intp]:
@@ -74,11 +80,11 @@ def _around(anchor: Mask, shape: tuple[int, ...], rng: np.random.Generator, *, s
 
 def _visible(
     masks: Sequence[Mask], anchor: Mask, source: Window, rng: np.random.Generator, *, size_px: int, objects: int
-) -> list[NDArray[np.bool_]]:
-    """Up to `objects` masks of the window, resized; the anchor first."""
+) -> list[tuple[NDArray[np.bool_], str | None]]:
+    """Up to `objects` masks of the window, resized, with their labels; the anchor first."""
     near = [m for m in masks if m is not anchor and not m.window.intersection(source).is_empty]
     order = [anchor, *(near[i] for i in _by_size(near, rng))]
-    found: list[NDArray[np.bool_]] = []
+    found: list[tuple[NDArray[np.bool_], str | None]] = []
     for mask in order[: 3 * objects]:
         if len(found) == objects:
             break
@@ -88,7 +94,7 @@ def _visible(
         )
         seen = np.asarray(grey) > 127
         if MIN_VISIBLE_PX <= np.count_nonzero(seen) < 0.95 * seen.size:
-            found.append(seen)
+            found.append((seen, mask.label))
     return found
 
 

@@ -30,6 +30,8 @@ from samgeo.train.interaction import STRIDE_PX, first_clicks, next_clicks, noisy
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.losses import feature_loss, iou_loss, mask_iou, mask_loss
 
+TAUGHT_LATER = ("mask_scorer.", "class_head.")
+"""Parts of a network that learn from its finished masks."""
 LEFT_OUT = 0.3
 """How often a mask is left out at first, see `best_of_some`."""
 FRAME_PX = 1024
@@ -88,20 +90,26 @@ class Batches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         """image (B, 3, S, S) uint8, masks (B, K, S, S) bool."""
-        rng = np.random.default_rng((self.settings.seed, step))
-        size_px, images, objects = self.settings.layouts[step % len(self.settings.layouts)]
-        crops: list[Crop] = []
-        while len(crops) < images:
-            name = self.names[rng.choice(len(self.names), p=self.share)]
-            files = self.groups[name]
-            labelled = self._load(files[rng.integers(len(files))])
-            crop = draw_crop(labelled, rng, size_px=size_px, objects=objects)
-            if crop is not None:
-                crops.append(crop)
+        crops = [crop for _, crop in self.crops(step)]
         image = torch.from_numpy(np.stack([c.image for c in crops])).permute(0, 3, 1, 2)
         return image, torch.from_numpy(np.stack([c.masks for c in crops]))
 
-    def _load(self, path: Path) -> LabelledImage:
+    def crops(self, step: int) -> list[tuple[str, Crop]]:
+        """The crops of a step, each with the group that it is from."""
+        rng = np.random.default_rng((self.settings.seed, step))
+        size_px, images, objects = self.settings.layouts[step % len(self.settings.layouts)]
+        crops: list[tuple[str, Crop]] = []
+        while len(crops) < images:
+            name = self.names[rng.choice(len(self.names), p=self.share)]
+            files = self.groups[name]
+            labelled = self.load(files[rng.integers(len(files))])
+            crop = draw_crop(labelled, rng, size_px=size_px, objects=objects)
+            if crop is not None:
+                crops.append((name, crop))
+        return crops
+
+    def load(self, path: Path) -> LabelledImage:
+        """One of the files, read once."""
         if path not in self._images:
             self._images[path] = LabelledImage.load(path)
         return self._images[path]
@@ -297,7 +305,7 @@ def load(batches: Dataset[Batch], steps: range) -> DataLoader[Batch]:
 def _parameter_groups(sam: Sam, weight_decay: float) -> list[dict[str, object]]:
     """Matrices and all others; the scorer is left to `calibrate`."""
     named = sam.named_parameters()
-    parameters = [p for name, p in named if p.requires_grad and not name.startswith("mask_scorer.")]
+    parameters = [p for name, p in named if p.requires_grad and not name.startswith(TAUGHT_LATER)]
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
@@ -339,7 +347,8 @@ def _resume(
     state = torch.load(path, weights_only=True)
     sam.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
+    if state["optimizer"] is not None:
+        optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])
 
 

@@ -4,10 +4,12 @@
     python -m samgeo.train.nano scenes --out .train/scenes --count 1000           made-up scenes
     python -m samgeo.train.nano train --windows .train/windows --scenes .train/scenes --run .train/nano
     python -m samgeo.train.nano calibrate --windows .train/windows --scenes .train/scenes --run .train/nano
+    python -m samgeo.train.nano classify --windows .train/windows --scenes .train/scenes --run .train/nano
     python -m samgeo.train.nano export --run .train/nano --out samgeo/model/nano/samgeo-nano.safetensors
 
-`train` resumes from its last checkpoint; a step takes two cores about 1.3 s without matrix units. `calibrate` teaches
-the scorer what the trained masks are worth.
+`train` resumes from its last checkpoint; a step takes two cores about 1.3 s without matrix units. `begin --weights
+FILE` makes one from exported weights. `calibrate` teaches the scorer what the trained masks are worth, `classify` the
+class head what they show.
 """
 
 from __future__ import annotations
@@ -18,13 +20,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from samgeo.commit import staged
 from samgeo.errors import SamgeoError, UsageError
 from samgeo.model.nano_network import build_nano
 from samgeo.train.calibrate import calibrate
+from samgeo.train.classify import teach_classes
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.loop import Batches, TrainSettings, train
 from samgeo.train.scenes import make_scene
@@ -44,6 +48,12 @@ WEIGHTS = {
     "flood_s2_sen1floods11": 0.2,
 }
 """How often each group is drawn from, in proportion; a source's enlarged and recoloured copies count with it."""
+
+
+BEFORE = "steps_before.txt"
+"""In the folder of a run that did not begin with nothing: how many steps its weights had seen."""
+LATER = {"mask_scorer": "scorer.pt", "class_head": "classes.pt"}
+"""Parts that learn after the rest, and their files in the folder of a run."""
 
 
 def write_scenes(out: Path, count: int) -> None:
@@ -89,17 +99,52 @@ def fit_scores(windows: Path, scenes: Path, folder: Path, *, steps: int, last: b
     return error
 
 
+def fit_classes(windows: Path, scenes: Path, folder: Path, *, steps: int, last: bool, seed: int) -> float:
+    """Teach the class head of the trained network, and write it to `folder/classes.pt`; returns its mean error.
+
+    Arguments as of `fit_scores`.
+    """
+    torch.manual_seed(seed)
+    sam = build_nano()
+    sam.load_state_dict(_trained(folder, last=last)[0])
+    settings = TrainSettings(steps=steps, decay_steps=steps, seed=seed, layouts=((256, 2, 20), (512, 1, 30)))
+    error = teach_classes(sam, Batches(training_groups(windows, scenes), WEIGHTS, settings), steps=steps, seed=seed)
+    assert sam.class_head is not None
+    torch.save(sam.class_head.state_dict(), folder / "classes.pt")
+    return error
+
+
+def begin(weights: Path, folder: Path) -> None:
+    """Write a checkpoint of step 0 from exported weights, so that `train` goes on from them and not from nothing."""
+    sam = build_nano()
+    stored = {name: tensor.float() for name, tensor in load_file(weights).items()}
+    missing = [
+        name for name in sam.load_state_dict(stored, strict=False).missing_keys if not name.startswith(tuple(LATER))
+    ]
+    if missing:
+        raise UsageError(f"{weights}: lacks {', '.join(missing[:3])}; expected weights of samgeo-nano")
+    average = torch.optim.swa_utils.AveragedModel(sam)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {"step": 0, "model": sam.state_dict(), "average": average.state_dict(), "optimizer": None}
+    torch.save(state, folder / "checkpoint.pt")
+    with safe_open(weights, "pt") as file:
+        (folder / BEFORE).write_text((file.metadata() or {}).get("steps", "0"))
+
+
 def export(folder: Path, out: Path, *, last: bool = False) -> None:
     """The averaged weights of the last checkpoint as a safetensors file of 16-bit numbers.
 
     last: the last weights instead, which are better after a run too short for the average to forget its start.
     """
     chosen, step = _trained(folder, last=last)
-    if (folder / "scorer.pt").exists():
-        scorer = torch.load(folder / "scorer.pt", weights_only=True)
-        chosen |= {f"mask_scorer.{name}": value for name, value in scorer.items()}
+    for part, file in LATER.items():
+        if (folder / file).exists():
+            taught = torch.load(folder / file, weights_only=True)
+            chosen |= {f"{part}.{name}": value for name, value in taught.items()}
     tensors = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in chosen.items()}
-    metadata = {"architecture": "nano", "name": "samgeo-nano", "steps": str(step)}
+    before = folder / BEFORE
+    steps = step + (int(before.read_text()) if before.exists() else 0)
+    metadata = {"architecture": "nano", "name": "samgeo-nano", "steps": str(steps)}
     with staged(out, overwrite=True) as temporary:
         save_file(tensors, temporary, metadata)
 
@@ -131,6 +176,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scoring.add_argument("--steps", type=int, default=500)
     scoring.add_argument("--seed", type=int, default=1)
     scoring.add_argument("--last", action="store_true", help="for the last weights instead of their average")
+    naming = steps.add_parser("classify", parents=[material], help="teach the class head of the trained network")
+    naming.add_argument("--steps", type=int, default=800)
+    naming.add_argument("--seed", type=int, default=2)
+    naming.add_argument("--last", action="store_true", help="for the last weights instead of their average")
+    beginning = steps.add_parser("begin", help="begin a run from exported weights")
+    beginning.add_argument("--weights", type=Path, required=True)
+    beginning.add_argument("--run", type=Path, default=Path(".train/nano"))
     exporting = steps.add_parser("export", help="write the weights file")
     exporting.add_argument("--run", type=Path, default=Path(".train/nano"))
     exporting.add_argument("--out", type=Path, required=True)
@@ -142,11 +194,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.step == "train":
             settings = TrainSettings(steps=options.steps, decay_steps=options.decay_steps, seed=options.seed)
             run(options.windows, options.scenes, options.run, settings)
-        elif options.step == "calibrate":
-            error = fit_scores(
+        elif options.step in ("calibrate", "classify"):
+            fit, what = (fit_scores, "scores") if options.step == "calibrate" else (fit_classes, "classes")
+            error = fit(
                 options.windows, options.scenes, options.run, steps=options.steps, last=options.last, seed=options.seed
             )
-            sys.stdout.write(f"mean error of the scores on training crops: {error:.3f}\n")
+            sys.stdout.write(f"mean error of the {what} on training crops: {error:.3f}\n")
+        elif options.step == "begin":
+            begin(options.weights, options.run)
         else:
             export(options.run, options.out, last=options.last)
     except SamgeoError as error:

@@ -141,7 +141,7 @@ def test_adapters_change_nothing_at_first_and_merge_without_a_trace(name: str) -
 
 def tuned(model: Model, folder: Path, **settings) -> list[dict[str, float]]:
     """Teach a model two made-up images; the lines of its metrics."""
-    windows = [crop for seed in (0, 1) for _, crop in labelled(seed).tiles(80)]
+    windows = [labelled(seed) for seed in (0, 1)]
     fine_tune(model, windows, FineTuning(**{"objects": 4} | settings), folder)
     metrics = folder / "metrics.jsonl"
     return [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
@@ -179,7 +179,7 @@ def test_a_run_that_is_cut_off_goes_on_and_ends_with_the_same_weights(tmp_path: 
         if (phase, done) == ("training", 9):
             raise KeyboardInterrupt
 
-    windows = [crop for seed in (0, 1) for _, crop in labelled(seed).tiles(80)]
+    windows = [labelled(seed) for seed in (0, 1)]
     settings = FineTuning(objects=4, steps=12)
     with pytest.raises(KeyboardInterrupt):
         fine_tune(seeded_model(spec), windows, settings, tmp_path / "cut", report=cut_off)

@@ -1,0 +1,67 @@
+"""What is it? A head that tells the classes of masks from what the image encoder saw under and around them.
+
+One probability a class, each by itself: labels of one source say nothing of the classes that another one draws.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samgeo.model.sam import Features
+from samgeo.model.vocabulary import CLASSES
+
+SHAPES = 3
+"""Numbers that say how large and how compact a mask is."""
+RING_CELLS = 6
+"""Cells of 4 px around a mask that are looked at too."""
+
+
+class ClassHead(nn.Module):
+    """What `pool` says of a mask to the probability of each class."""
+
+    def __init__(self, *, coarse_dim: int, fine_dim: int, unit_dim: int, hidden_dim: int = 192) -> None:
+        """coarse_dim, fine_dim, unit_dim: channels of the features of stride 16 and 4 and of the unit vectors."""
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(2 * (coarse_dim + fine_dim + unit_dim) + SHAPES, hidden_dim),
+            nn.SiLU(),
+            nn.Dropout(0.1),
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.SiLU(),
+            nn.Linear(hidden_dim, len(CLASSES)),
+        )
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(N, F) of `pool` -> (N, len(CLASSES)) logits."""
+        return self.layers(pooled)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def pool(features: Features, masks: Tensor) -> Tensor:
+    """Means of the features under each mask and in a ring around it, and its shape: (N, F).
+
+    features: of one image. masks: (N, 4h, 4w) bool, cells of 4 px.
+    """
+    assert features.stride4 is not None
+    assert features.units is not None
+    inside = masks.float()
+    ring = F.max_pool2d(inside[:, None], 2 * RING_CELLS + 1, stride=1, padding=RING_CELLS)[:, 0] - inside
+    parts: list[Tensor] = []
+    for weights in (inside, ring):
+        parts += [
+            _mean(features.stride16, F.avg_pool2d(weights[:, None], 4)[:, 0]),
+            _mean(features.stride4, weights),
+            _mean(features.units, weights),
+        ]
+    area = inside.sum(dim=(1, 2)).clamp(min=1)
+    rows, cols = inside.amax(dim=2).sum(dim=1).clamp(min=1), inside.amax(dim=1).sum(dim=1).clamp(min=1)
+    shape = [area.log2() / 16, area / (rows * cols), torch.minimum(rows, cols) / torch.maximum(rows, cols)]
+    return torch.cat([*parts, torch.stack(shape, dim=1)], dim=1)
+
+
+def _mean(features: Tensor, weights: Tensor) -> Tensor:
+    """(1, C, h, w) and (N, h, w) -> (N, C)."""
+    total = weights.flatten(1) @ features[0].float().flatten(1).T
+    return total / weights.flatten(1).sum(dim=1, keepdim=True).clamp(min=1e-3)
