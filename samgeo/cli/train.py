@@ -20,6 +20,8 @@ from samgeo.cli.progress import bytes_of, phases_of, reporter
 if TYPE_CHECKING:
     from samgeo.train.learning import Learned
 
+WORSE = 0.01
+"""A smaller fall of the mean IoU is chance."""
 READING = ("bands", "resolution_m", "raster_crs", "tile_px")
 
 
@@ -94,7 +96,7 @@ def told(done: Learned) -> str:
         ]
         for what, name in FIGURES.items():
             lines.append(f"  {what:<20}   {getattr(done.before, name):7.3f} {getattr(done.after, name):7.3f}")
-        if done.after.box < done.before.box and done.after.click < done.before.click:
+        if max(done.after.box - done.before.box, done.after.click - done.before.click) < -WORSE:
             lines += ["", "It got worse: too few or wrong outlines, or too many steps."]
     return "\n".join([*lines, "", f"{done.weights}; curves in {done.folder}"])
 

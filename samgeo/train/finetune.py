@@ -22,11 +22,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from samgeo.commit import staged
 from samgeo.errors import UsageError
 from samgeo.model.build import official_names
 from samgeo.model.frame import Frame
@@ -37,6 +35,7 @@ from samgeo.train.calibrate import calibrate
 from samgeo.train.crops import turn, vary_colours
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.loop import Batch, TrainSettings, train
+from samgeo.train.saving import write_weights
 
 Tune = Literal["decoder", "adapters", "all"]
 
@@ -212,10 +211,8 @@ def fine_tune(
 def save_weights(model: Model, out: Path, *, overwrite: bool = False) -> None:
     """Write the weights under their official names; what loads the published file loads this one."""
     official = official_names(model.spec.architecture, model.sam.state_dict())
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in official.items()}
     metadata = {"architecture": model.spec.architecture, "name": out.stem}
-    with staged(out, overwrite=overwrite) as temporary:
-        save_file(tensors, temporary, metadata)
+    write_weights(official, out, metadata, overwrite=overwrite)
 
 
 def _begin(folder: Path, plan: dict[str, object]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from samgeo.commit import probe_writable
-from samgeo.errors import ModelError
+from samgeo.errors import ModelError, UsageError
 from samgeo.model.contract import PromptableModel
 from samgeo.model.predict import Model
 from samgeo.model.spec import DEFAULT_MODEL
@@ -82,7 +82,10 @@ def learn(  # noqa: PLR0913 - what is read, how it is read, what learns, and wha
     OutputError, OutputExistsError.
     """
     path = Path(out)
-    probe_writable(path, overwrite=overwrite)
+    if path.suffix != ".safetensors":
+        raise UsageError(f"-o {path}: expected a name that ends in .safetensors, which is what weights are written as")
+    inputs = [str(source) for source in (raster, labels, model) if isinstance(source, (str, Path))]
+    probe_writable(path, inputs=inputs, overwrite=overwrite)
     tell = report or (lambda _phase, _done, _total: None)
     network = load_model(model, device=device, precision="exact")
     if not isinstance(network, Model):

@@ -21,16 +21,16 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from samgeo.commit import staged
 from samgeo.errors import SamgeoError, UsageError
 from samgeo.model.nano_network import build_nano
 from samgeo.train.calibrate import calibrate
 from samgeo.train.classify import teach_classes
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.loop import Batches, TrainSettings, train
+from samgeo.train.saving import write_weights
 from samgeo.train.scenes import make_scene
 
 WEIGHTS = {
@@ -141,12 +141,11 @@ def export(folder: Path, out: Path, *, last: bool = False) -> None:
         if (folder / file).exists():
             taught = torch.load(folder / file, weights_only=True)
             chosen |= {f"{part}.{name}": value for name, value in taught.items()}
-    tensors = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in chosen.items()}
+    tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in chosen.items()}
     before = folder / BEFORE
     steps = step + (int(before.read_text()) if before.exists() else 0)
     metadata = {"architecture": "nano", "name": "samgeo-nano", "steps": str(steps)}
-    with staged(out, overwrite=True) as temporary:
-        save_file(tensors, temporary, metadata)
+    write_weights(tensors, out, metadata, overwrite=True)
 
 
 def _trained(folder: Path, *, last: bool) -> tuple[dict[str, Tensor], int]:

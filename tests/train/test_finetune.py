@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from samgeo.cli import samgeo
-from samgeo.errors import ModelError, PromptError, UsageError
+from samgeo.errors import ModelError, OutputError, PromptError, UsageError
 from samgeo.model.frame import Frame, LongestSideFrame, NativeFrame, SquareFrame
 from samgeo.model.predict import Model
 from samgeo.model.weights import load_model
@@ -166,6 +167,9 @@ def test_every_member_learns_what_should_and_nothing_else(name: str, tune: str, 
         assert all(n.rpartition(".")[0].endswith(("qkv", "proj")) for n in in_encoder)
     assert not any("running_" in n for n in moved), "a few images say nothing of the statistics of batches"
     save_weights(model, tmp_path / "mine.safetensors")
+    assert (tmp_path / "mine.safetensors").stat().st_mode & 0o044 == (
+        tmp_path / "run" / "plan.json"
+    ).stat().st_mode & 0o044
     again = load_model(tmp_path / "mine.safetensors", spec=TINY[name], precision="exact", device="cpu")
     assert all(torch.equal(t, model.sam.state_dict()[n]) for n, t in again.sam.state_dict().items())
 
@@ -221,6 +225,20 @@ def test_a_model_that_takes_no_prompts_is_refused(raster: Path, labels: Path, tm
     monkeypatch.setattr(learning, "load_model", lambda *_, **__: Other())
     with pytest.raises(ModelError, match="fast-sam-s"):
         learn(raster, labels, tmp_path / "mine.safetensors")
+
+
+def test_what_is_read_is_never_written_over(raster: Path, labels: Path, tmp_path: Path) -> None:
+    before = labels.read_bytes()
+    for out, what in ((labels, "ends in .safetensors"), (tmp_path / "weights.txt", "weights.txt")):
+        with pytest.raises(UsageError, match=re.escape(what)):
+            learn(raster, labels, out, overwrite=True)
+    model = tmp_path / "model.safetensors"
+    save_weights(seeded_model(TINY["tiny-sam"]), model)
+    kept = model.read_bytes()
+    with pytest.raises(OutputError, match=r"model\.safetensors"):
+        learn(raster, labels, model, model=model, overwrite=True)
+    assert (labels.read_bytes(), model.read_bytes()) == (before, kept)
+    assert not (tmp_path / "model.training").exists()
 
 
 def test_from_outlines_to_weights_to_features_in_two_commands(raster: Path, labels: Path, tmp_path: Path) -> None:
