@@ -91,7 +91,9 @@ class TestWithWorkers:
         assert process.returncode == 130, text
         assert "Traceback" not in text
         assert f"samgeo segment {desk.raster} {desk.output('interrupted')}" in text
-        assert members(process.pid) == []
+        while members(process.pid):  # the process that counts shared resources ends after its parent
+            assert time.monotonic() - began < GRACE_S
+            time.sleep(0.02)
         parts = list(desk.output("interrupted").parent.rglob("*.part"))
         assert len(parts) <= 3, "what was in flight is not waited for"
         again = desk.start("interrupted")

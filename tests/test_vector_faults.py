@@ -125,6 +125,18 @@ class TestTally:
         assert self.difference(self.rows()[::-1]) == []
         assert Tally().differences(Tally(), tolerance=0) == []
 
+    def test_millions_of_vertices_have_one_sum_whatever_the_batches(self):
+        """A feature of that many is written at once and read back in parts."""
+        steps = np.random.default_rng(0).integers(0, 1000, (3_000_000, 2))
+        vertices = np.array([454331.8573, 38479.502]) + 0.075 * steps
+        once, by_parts = Tally(), Tally()
+        once.add(vertices, [[]])
+        for start in range(0, len(vertices), 100_000):
+            by_parts.add(vertices[start : start + 100_000], [] if start else [[]])
+        assert once.differences(by_parts, tolerance=0) == []
+        by_parts.centre[0] += 1
+        assert once.differences(by_parts, tolerance=0) == ["coordinates: another sum than was written"]
+
     @pytest.mark.parametrize("index", [0, 7, 19])
     def test_losses(self, index):
         for damage in (
