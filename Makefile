@@ -1,6 +1,6 @@
 # make demo     see it work: environment, installation, a scene, a GeoPackage and a picture
 # make test     the whole suite             make lint    format, style, types, layers
-# make sweep    the suite with 20 times the property examples, and the tests marked `sweep`; takes hours
+# make sweep    the suite with 20 times the property examples, and the tests marked `sweep`; about an hour
 # make quality  how good MODEL is on the windows that `python -m samgeo.train.prepare` made, beside the baselines
 # make venv     only the environment        make clean   remove environment, caches and demo output
 #
