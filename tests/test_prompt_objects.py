@@ -188,7 +188,7 @@ def test_words_on_the_command_line_name_what_finds_them() -> None:
     prompts = Prompts.from_options({"text": "roof, car", "text_model": "folder", "device": "cpu"})
     assert prompts.words == ("roof", "car")
     assert (prompts.finder.name, prompts.finder.device) == ("folder", "cpu")
-    assert Prompts.from_options({"text": "roof"}).finder is None
+    assert Prompts.from_options({"text": "roof"}).finder.name == "samgeo-nano"
     with pytest.raises(UsageError, match="--text-model without --text"):
         Prompts.from_options({"text_model": "folder"})
 

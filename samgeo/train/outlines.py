@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import shapely
 
 from samgeo.errors import UsageError
@@ -58,7 +57,7 @@ def hold_out(windows: Sequence[LabelledImage], share: float) -> tuple[list[Label
     if len(windows) < 2 or share <= 0:
         return list(windows), []
     count = min(max(1, round(share * len(windows))), len(windows) - 1)
-    chosen = set(np.linspace(0, len(windows) - 1, count + 2).round().astype(int)[1:-1].tolist()) or {len(windows) // 2}
+    chosen = {int((k + 0.5) * len(windows) / count) for k in range(count)}
     return [w for k, w in enumerate(windows) if k not in chosen], [w for k, w in enumerate(windows) if k in chosen]
 
 
