@@ -184,6 +184,15 @@ class Mask:
             full[inside.slices()] = self.pixels[inside.shift(-self.window.row, -self.window.col).slices()]
         return full
 
+    def common_px(self, other: Mask) -> int:
+        """Number of pixels that two masks of one frame have in common."""
+        common = self.window.intersection(other.window)
+        if common.is_empty:
+            return 0
+        mine = self.pixels[common.shift(-self.window.row, -self.window.col).slices()]
+        theirs = other.pixels[common.shift(-other.window.row, -other.window.col).slices()]
+        return int(np.count_nonzero(mine & theirs))
+
     def crop(self, window: Window) -> Self:
         """The part inside `window`, in the same frame, cropped again to what is left of the object."""
         inside = self.window.intersection(window)

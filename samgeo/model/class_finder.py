@@ -10,12 +10,11 @@ from typing import cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from samgeo.errors import ModelError
 from samgeo.model.automatic import generate_masks
-from samgeo.model.classes import pool
+from samgeo.model.classes import pool, to_cells
 from samgeo.model.contract import PromptableModel
 from samgeo.model.finder import FoundWords
 from samgeo.model.frame import LOGIT_PX
@@ -44,7 +43,7 @@ class ClassFinder:
     def find(self, image: NDArray[np.uint8], words: tuple[str, ...], *, least_score: float) -> FoundWords:
         """Boxes of all words in an (H, W, 3) uint8 RGB image with at least that score."""
         embedding = self._model.encode(image)
-        masks = generate_masks(_promptable(self._model), embedding, self._model.everything)
+        masks = generate_masks(cast(PromptableModel, self._model), embedding, self._model.everything)
         chances = self.classify(embedding, masks)
         boxes, positions, scores = [], [], []
         for position, number in enumerate(class_of(word) for word in words):
@@ -64,7 +63,8 @@ class ClassFinder:
         h, w = embedding.features.logits_size
         found = [np.zeros((0, len(CLASSES)), np.float32)]
         for start in range(0, len(masks), 32):
-            cells = torch.stack([_cells(mask, h, w) for mask in masks[start : start + 32]]).to(self._model.device)
+            full = np.stack([mask.to_array(h * LOGIT_PX, w * LOGIT_PX) for mask in masks[start : start + 32]])
+            cells = to_cells(torch.from_numpy(full)).to(self._model.device)
             with torch.inference_mode():
                 found.append(self._head(pool(embedding.features, cells)).sigmoid().cpu().numpy())
         return np.concatenate(found)
@@ -78,13 +78,6 @@ def load_class_finder(name: str, *, device: str = "auto") -> ClassFinder:
     return ClassFinder(model)
 
 
-def _cells(mask: Mask, h: int, w: int) -> torch.Tensor:
-    """(h, w) bool, cells of which at least half is inside; the fullest where none is."""
-    full = torch.from_numpy(mask.to_array(h * LOGIT_PX, w * LOGIT_PX)).float()
-    share = F.avg_pool2d(full[None], LOGIT_PX)[0]
-    return share >= min(0.5, float(share.max()))
-
-
 def _ranked(chances: NDArray[np.float32], masks: list[Mask], least_score: float) -> list[int]:
     """The masks of a class, by number, best first, without those that overlap a better one."""
     kept: list[int] = []
@@ -96,16 +89,4 @@ def _ranked(chances: NDArray[np.float32], masks: list[Mask], least_score: float)
 
 def _share(one: Mask, other: Mask) -> float:
     """What two masks have in common, as a share of the smaller one."""
-    if one.window.intersection(other.window).is_empty:
-        return 0.0
-    first, second = one.crop(other.window), other.crop(one.window)
-    common = first.window.intersection(second.window)
-    if common.is_empty:
-        return 0.0
-    a = first.pixels[common.shift(-first.window.row, -first.window.col).slices()]
-    b = second.pixels[common.shift(-second.window.row, -second.window.col).slices()]
-    return float(np.count_nonzero(a & b)) / min(one.area_px, other.area_px)
-
-
-def _promptable(model: Model) -> PromptableModel:
-    return cast(PromptableModel, model)
+    return one.common_px(other) / min(one.area_px, other.area_px)

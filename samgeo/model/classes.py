@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samgeo.model.frame import LOGIT_PX
 from samgeo.model.sam import Features
 from samgeo.model.vocabulary import CLASSES
 
@@ -36,6 +37,12 @@ class ClassHead(nn.Module):
     def forward(self, pooled: Tensor) -> Tensor:
         """(N, F) of `pool` -> (N, len(CLASSES)) logits."""
         return self.layers(pooled)  # type: ignore[no-any-return]
+
+
+def to_cells(masks: Tensor) -> Tensor:
+    """(N, H, W) bool -> (N, H/4, W/4) bool, cells of which at least half is inside; the fullest where none is."""
+    share = F.avg_pool2d(masks[:, None].float(), LOGIT_PX)[:, 0]
+    return share >= share.flatten(1).amax(dim=1).clamp(max=0.5)[:, None, None]
 
 
 @torch.no_grad()

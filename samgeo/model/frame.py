@@ -149,15 +149,14 @@ class LetterboxFrame:
 
     def to_frame(self, xy: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
         """Each axis has its own ratio, because both new sides are rounded to whole pixels."""
-        left, top, right, bottom = self.inner_box(shape)
-        ratio = ((right - left) / shape[1], (bottom - top) / shape[0])
+        left, top = self.inner_box(shape)[:2]
+        ratio = self._ratio(shape)
         return ((xy.astype(np.float64) + 0.5) * ratio - 0.5 + (left, top)).astype(np.float32)
 
     def from_frame(self, box: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
         """x_min, y_min, x_max, y_max from the frame to an image of `shape` (H, W); an integer is a pixel's corner."""
-        left, top, right, bottom = self.inner_box(shape)
-        ratio = ((right - left) / shape[1], (bottom - top) / shape[0])
-        return ((box.reshape(2, 2).astype(np.float64) - (left, top)) / ratio).astype(np.float32).reshape(4)
+        left, top = self.inner_box(shape)[:2]
+        return ((box.reshape(2, 2).astype(np.float64) - (left, top)) / self._ratio(shape)).astype(np.float32).reshape(4)
 
     def to_image(self, logits: Tensor, shape: tuple[int, int]) -> tuple[Tensor, int, int]:
         """To the frame, then without the grey to the image."""
@@ -172,6 +171,11 @@ class LetterboxFrame:
         (height, width), (outer_height, outer_width) = self._inner(shape), self._outer(shape)
         left, top = (outer_width - width) // 2, (outer_height - height) // 2
         return left, top, left + width, top + height
+
+    def _ratio(self, shape: tuple[int, int]) -> tuple[float, float]:
+        """Pixels of the frame to one of the image, along x and y."""
+        height, width = self._inner(shape)
+        return width / shape[1], height / shape[0]
 
     def _inner(self, shape: tuple[int, int]) -> tuple[int, int]:
         height, width = (max(round(side * self.size_px / max(shape)), 1) for side in shape)

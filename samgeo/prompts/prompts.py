@@ -108,10 +108,10 @@ class Prompts:
                 ids = np.arange(1, len(layer) + 1).astype(object)
                 layers.append(replace(layer, name=f"--{option}", prefix=option, ids=ids))
         text, finder = options.get("text"), options.get("text_model")
-        if finder is not None:
-            finder = FinderAddress(name=str(finder), device=options.get("device", "auto"))
-        elif text is not None:
-            finder = FinderAddress(name=BUILT_IN, device=options.get("device", "auto"))
+        if finder is not None or text is not None:
+            finder = FinderAddress(
+                name=BUILT_IN if finder is None else str(finder), device=options.get("device", "auto")
+            )
         if not layers:
             _refuse_idle(options)
         if not layers and text is None:

@@ -13,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samgeo.model.classes import ClassHead, pool
+from samgeo.model.classes import ClassHead, pool, to_cells
 from samgeo.model.sam import Features, Sam
 from samgeo.model.vocabulary import CLASSES, class_of
 from samgeo.train.crops import Crop
-from samgeo.train.interaction import STRIDE_PX
 from samgeo.train.loop import Batches, simulate
 
 SAME, OTHER = 0.6, 0.2
@@ -91,12 +90,12 @@ def _masks(sam: Sam, features: Features, crop: Crop, generator: torch.Generator)
     objects = torch.from_numpy(crop.masks[: crop.count])
     (first,) = simulate(sam, features.repeat(len(objects)), objects, rounds=1, generator=generator)
     drawn = first.answer.logits.flatten(0, 1) > 0  # (4 N, h, w)
-    return torch.cat([_cells(crop), drawn[drawn.flatten(1).any(dim=1)]])
+    return torch.cat([to_cells(torch.from_numpy(crop.masks[: crop.count])), drawn[drawn.flatten(1).any(dim=1)]])
 
 
 def _truth(masks: Tensor, crop: Crop, known: Tensor) -> tuple[Tensor, Tensor]:
     """Classes of masks (n, K), and where they are known (n, K), as 0 or 1."""
-    flat, true = masks.flatten(1).float(), _cells(crop).flatten(1).float()
+    flat, true = masks.flatten(1).float(), to_cells(torch.from_numpy(crop.masks[: crop.count])).flatten(1).float()
     common = flat @ true.T
     iou = common / (flat.sum(dim=1)[:, None] + true.sum(dim=1)[None] - common).clamp(min=1)  # (n, N)
     best, which = iou.max(dim=1)
@@ -112,9 +111,3 @@ def _truth(masks: Tensor, crop: Crop, known: Tensor) -> tuple[Tensor, Tensor]:
         elif value <= OTHER and whole:
             counts[row] = 0.3 * known.float()
     return target, counts
-
-
-def _cells(crop: Crop) -> Tensor:
-    """(N, h, w) bool of each object once, cells of which half is inside, or the fullest."""
-    share = F.avg_pool2d(torch.from_numpy(crop.masks[: crop.count])[:, None].float(), STRIDE_PX)[:, 0]
-    return share >= share.flatten(1).amax(dim=1).clamp(max=0.5)[:, None, None]

@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -193,10 +194,10 @@ def fine_tune(
         raise UsageError(f"--tune adapters: {model.name} has no attention that takes them. Fix: --tune all")
     _begin(folder, {"model": model.sha256, **asdict(settings), "windows": _digest(windows)})
     tell = report or (lambda _phase, _done, _total: None)
-    batches: Dataset[Batch] = Shown(windows, sam.frame, settings)
+    shown = Shown(windows, sam.frame, settings)
+    batches: Dataset[Batch] = shown
     if settings.tune == "decoder":
-        assert isinstance(batches, Shown)
-        batches = Kept(batches, sam, lambda done, total: tell("encoding", done, total))
+        batches = Kept(shown, sam, partial(tell, "encoding"))
     averaged = train(
         sam, batches, settings.settings(), folder, report=lambda step: tell("training", step, settings.steps)
     )

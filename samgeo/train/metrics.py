@@ -146,12 +146,7 @@ def over_sources(sources: dict[str, Figures]) -> Figures:
 
 def iou(one: Mask, other: Mask) -> float:
     """Intersection over union of two masks of one frame; 0 where both are empty."""
-    common = one.window.intersection(other.window)
-    shared = 0
-    if not common.is_empty:
-        mine = one.pixels[common.shift(-one.window.row, -one.window.col).slices()]
-        theirs = other.pixels[common.shift(-other.window.row, -other.window.col).slices()]
-        shared = int(np.count_nonzero(mine & theirs))
+    shared = one.common_px(other)
     total = one.area_px + other.area_px - shared
     return shared / total if total else 0.0
 
