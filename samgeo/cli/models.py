@@ -136,9 +136,9 @@ def export(name: str, folder: Path, overwrite: bool) -> None:
     docs/onnx.md.
     """
     from samgeo.model.export import export_onnx
-    from samgeo.model.weights import load_model
+    from samgeo.model.weights import load_network
 
-    written = export_onnx(load_model(name, device="cpu", precision="exact"), folder, overwrite=overwrite)
+    written = export_onnx(load_network(name, device="cpu", precision="exact"), folder, overwrite=overwrite)
     for path in filter(None, (written.encoder, written.decoder)):
         click.echo(path)
     told = ", ".join(f"{output} {difference:.1e}" for output, difference in written.differences.items())

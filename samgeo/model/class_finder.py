@@ -20,7 +20,7 @@ from samgeo.model.finder import FoundWords
 from samgeo.model.frame import LOGIT_PX
 from samgeo.model.predict import ImageEmbedding, Model
 from samgeo.model.vocabulary import CLASSES, class_of
-from samgeo.model.weights import load_model
+from samgeo.model.weights import load_network
 from samgeo.pixels import Mask
 
 APART = 0.5
@@ -71,8 +71,8 @@ class ClassFinder:
 
 
 def load_class_finder(name: str, *, device: str = "auto") -> ClassFinder:
-    """The finder of a known model. Raises what `load_model` raises, and ModelError if it tells no classes."""
-    model = load_model(name, device=device)
+    """The finder of a known model. Raises what `load_network` raises, and ModelError if it tells no classes."""
+    model = load_network(name, device=device)
     if not isinstance(model, Model):
         raise ModelError(f"{name}: tells no classes; expected samgeo-nano")
     return ClassFinder(model)

@@ -46,23 +46,33 @@ class Frame(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class NativeFrame:
-    """The image as it is, padded at the right and the bottom to whole blocks; normalised by the network itself."""
+    """The image as it is or enlarged, padded at the right and the bottom to whole blocks; the network normalises it."""
 
     block_px: int
     """Images are padded to multiples of this."""
+    zoom: int = 1
+    """Pixels of the frame along one of the image: 1, 2 or 4."""
 
     def prepare(self, image: NDArray[np.uint8]) -> Tensor:
         """(H, W, 3) uint8 -> (1, 3, H', W') in 0..1."""
-        height, width = image.shape[:2]
-        return F.pad(_planes(image) / 255, (0, -width % self.block_px, 0, -height % self.block_px))
+        planes = _planes(image) / 255
+        if self.zoom > 1:
+            planes = F.interpolate(planes, scale_factor=float(self.zoom), mode="bilinear")
+        height, width = planes.shape[-2:]
+        return F.pad(planes, (0, -width % self.block_px, 0, -height % self.block_px))
+
+    def logits_size(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """(h, w) of the logits of an image of `shape` (H, W)."""
+        height, width = (-(-side * self.zoom // self.block_px) * self.block_px // LOGIT_PX for side in shape)
+        return height, width
 
     def to_frame(self, xy: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:  # noqa: ARG002
-        """They are the same."""
-        return xy
+        """An integer is the centre of a pixel, here and there."""
+        return xy if self.zoom == 1 else (xy + np.float32(0.5)) * np.float32(self.zoom) - np.float32(0.5)
 
     def to_image(self, logits: Tensor, shape: tuple[int, int]) -> tuple[Tensor, int, int]:
         """Enlarge what lies around the object."""
-        return enlarge_object(logits, shape)
+        return enlarge_object(logits, shape, times=LOGIT_PX // self.zoom)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,16 +196,16 @@ class LetterboxFrame:
         return height, width
 
 
-def enlarge_object(logits: Tensor, shape: tuple[int, int]) -> tuple[Tensor, int, int]:
-    """Enlarge by `LOGIT_PX` what lies around the object; the values are the same as in the whole.
+def enlarge_object(logits: Tensor, shape: tuple[int, int], *, times: int = LOGIT_PX) -> tuple[Tensor, int, int]:
+    """Enlarge by `times` what lies around the object; the values are the same as in the whole.
 
     logits: (h, w). shape: (H, W), which is cut off. -> values, first row, first column.
     """
     cells = Mask.from_array((logits > -1).numpy()).window
     top, left = max(cells.row - 2, 0), max(cells.col - 2, 0)
     part = logits[top : cells.row_end + 2, left : cells.col_end + 2]
-    fine = F.interpolate(part[None, None], scale_factor=float(LOGIT_PX), mode="bilinear")[0, 0]
-    row, col = top * LOGIT_PX, left * LOGIT_PX
+    fine = F.interpolate(part[None, None], scale_factor=float(times), mode="bilinear")[0, 0]
+    row, col = top * times, left * times
     return fine[: max(shape[0] - row, 0), : max(shape[1] - col, 0)], row, col
 
 

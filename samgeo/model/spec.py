@@ -37,6 +37,8 @@ class ModelSpec:
     """Side of the read window that suits it."""
     everything: EverythingSettings
     """How to ask it for everything in a window."""
+    zoom: int = 1
+    """Above 1 it looks for small objects in the image so many times enlarged, see `pyramid`."""
 
 
 VIT: dict[str, dict[str, Any]] = {
@@ -149,6 +151,7 @@ MODELS = {
             name="samgeo-nano",
             architecture="nano",
             tile_px=512,
+            zoom=2,
             everything=EverythingSettings(
                 points_per_side=16,
                 pred_iou_thresh=0.42,

@@ -16,6 +16,7 @@ from samgeo.model.identify import describe, identify
 from samgeo.model.precision import has_fast_bf16
 from samgeo.model.predict import Model
 from samgeo.model.published import PUBLISHED, find_published
+from samgeo.model.pyramid import PyramidModel
 from samgeo.model.reading import WeightsFile, read_weights
 from samgeo.model.sam import Sam
 from samgeo.model.spec import DEFAULT_MODEL, MODELS, ModelSpec, find_spec
@@ -26,6 +27,23 @@ COUNTERS = "num_batches_tracked"
 
 
 def load_model(
+    name_or_path: str | Path = DEFAULT_MODEL,
+    *,
+    spec: ModelSpec | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Model | InstanceModel | PyramidModel:
+    """Load a model by a known name, or from a weights file; arguments and errors as of `load_network`.
+
+    A model that looks at images at two sizes does so.
+    """
+    model = load_network(name_or_path, spec=spec, device=device, precision=precision)
+    if isinstance(model, Model) and model.spec.zoom > 1:
+        return PyramidModel(model, model.spec.zoom)
+    return model
+
+
+def load_network(
     name_or_path: str | Path = DEFAULT_MODEL,
     *,
     spec: ModelSpec | None = None,

@@ -20,11 +20,11 @@ from samgeo.train.labelled import LabelledImage
 
 Pixel = TypeVar("Pixel", bound=np.generic)
 
-SMALLEST_SHARE, LARGEST_SHARE = 0.1, 0.9
+SMALLEST_SHARE, LARGEST_SHARE = 0.05, 0.9
 """Side of the object that a crop was chosen for, as a share of the crop's side."""
 LARGEST_ZOOM, SMALLEST_ZOOM = 2.5, 0.33
 """How far a crop may be enlarged or reduced for that."""
-MIN_VISIBLE_PX = 100
+MIN_VISIBLE_PX = 60
 """Fewest pixels of an object, in the crop as the network sees it, that are worth a prompt."""
 
 

@@ -13,7 +13,7 @@ from samgeo.errors import ModelError, UsageError
 from samgeo.model.contract import PromptableModel
 from samgeo.model.predict import Model
 from samgeo.model.spec import DEFAULT_MODEL
-from samgeo.model.weights import load_model
+from samgeo.model.weights import load_network
 from samgeo.raster.reader import Raster
 from samgeo.train.curves import draw_curves
 from samgeo.train.finetune import FineTuning, fine_tune, save_weights
@@ -87,7 +87,7 @@ def learn(  # noqa: PLR0913 - what is read, how it is read, what learns, and wha
     inputs = [str(source) for source in (raster, labels, model) if isinstance(source, (str, Path))]
     probe_writable(path, inputs=inputs, overwrite=overwrite)
     tell = report or (lambda _phase, _done, _total: None)
-    network = load_model(model, device=device, precision="exact")
+    network = load_network(model, device=device, precision="exact")
     if not isinstance(network, Model):
         raise ModelError(f"{network.name}: finds all instances at once and learns from no prompts; use another model")
     with Raster(raster, bands=bands, resolution_m=resolution_m, crs=raster_crs) as source:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -34,18 +35,18 @@ from samgeo.train.saving import write_weights
 from samgeo.train.scenes import make_scene
 
 WEIGHTS = {
-    "scenes": 5.0,
-    "buildings_oam_banepa": 2.0,
-    "buildings_oam_tanzania": 1.6,
-    "buildings_oam_uganda": 1.4,
-    "fields_naip_us": 2.4,
-    "ships_s2": 0.6,
-    "solar_gsi_japan": 0.6,
-    "roads_gsi_japan": 0.5,
+    "scenes": 4.5,
+    "buildings_oam_banepa": 1.6,
+    "buildings_oam_tanzania": 1.4,
+    "buildings_oam_uganda": 1.2,
+    "fields_naip_us": 2.2,
+    "ships_s2": 1.2,
+    "solar_gsi_japan": 1.1,
+    "roads_gsi_japan": 0.9,
     "landcover_dubai": 0.5,
-    "forest_amazon_s2": 0.3,
-    "flood_aerial": 0.2,
-    "flood_s2_sen1floods11": 0.2,
+    "forest_amazon_s2": 0.6,
+    "flood_aerial": 0.3,
+    "flood_s2_sen1floods11": 0.3,
 }
 """How often each group is drawn from, in proportion; a source's enlarged and recoloured copies count with it."""
 
@@ -81,6 +82,8 @@ def run(windows: Path, scenes: Path, folder: Path, settings: TrainSettings) -> N
     """Train samgeo-nano from nothing, or go on from `folder/checkpoint.pt`."""
     torch.manual_seed(settings.seed)
     sam = build_nano()
+    if (folder / BEFORE).exists():
+        settings = replace(settings, warm_steps=0)  # its three masks have learned to differ
     train(sam, Batches(training_groups(windows, scenes), WEIGHTS, settings), settings, folder)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from samgeo.errors import UnknownModelError, WeightsError
-from samgeo.model.predict import Model
+from samgeo.model.pyramid import PyramidModel
 from samgeo.model.published import PUBLISHED
 from samgeo.model.store import path_of
 from samgeo.model.weights import load_model
@@ -21,7 +21,7 @@ NANO = PUBLISHED["samgeo-nano"]
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
+def model() -> PyramidModel:
     return load_model()
 
 
@@ -34,13 +34,13 @@ class TestEmbedded(ContractSuite):
         return make_scene(SEED, height_px=128, width_px=128, gsd_m=0.3).image
 
 
-def test_weights_are_small_and_in_the_package(model: Model) -> None:
+def test_weights_are_small_and_in_the_package(model: PyramidModel) -> None:
     assert path_of(NANO).stat().st_size <= 30_000_000
-    assert sum(p.numel() for p in model.sam.parameters()) == NANO.parameters
+    assert sum(p.numel() for p in model.plain.sam.parameters()) == NANO.parameters
     assert model.name == NANO.name
 
 
-def test_boxes_find_buildings(model: Model) -> None:
+def test_boxes_find_buildings(model: PyramidModel) -> None:
     scene = make_scene(SEED, height_px=512, width_px=512, gsd_m=0.3)
     tops = [mask for mask, parent in zip(scene.objects, scene.parents, strict=True) if parent < 0]
     buildings = [mask for mask in tops if mask.label == "building" and mask.area_px > 400]

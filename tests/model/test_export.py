@@ -17,7 +17,7 @@ from samgeo.errors import ModelError, OutputExistsError, UsageError
 from samgeo.model import export
 from samgeo.model.export import DecoderGraph, EncoderGraph, Exported, export_onnx
 from samgeo.model.predict import full_size
-from samgeo.model.weights import load_model
+from samgeo.model.weights import load_network
 from samgeo.pixels import PixelPrompts
 from tests.model.seeded import TINY, picture, seeded_model
 from tests.model.test_fast_sam import TINY_FAST_SAM
@@ -70,7 +70,7 @@ def test_a_box_is_answered_in_onnxruntime_as_by_the_network(model, written) -> N
 @pytest.mark.parametrize("name", [*TINY, "samgeo-nano"])
 def test_the_graphs_are_what_the_model_answers(name: str) -> None:
     """Without onnxruntime: a click, a box, a click with a mask, the others with one that does not count."""
-    member = seeded_model(TINY[name]) if name in TINY else load_model(name, device="cpu", precision="exact")
+    member = seeded_model(TINY[name]) if name in TINY else load_network(name, device="cpu", precision="exact")
     side = 256
     image = picture(side, side)
     embedding = member.encode(image)
@@ -174,5 +174,5 @@ def test_fast_sam_is_one_file(tmp_path) -> None:
 @pytest.mark.sweep
 @pytest.mark.parametrize("name", [*(name for name in TINY if name != "tiny-sam2"), "samgeo-nano"])
 def test_every_member_agrees_with_its_files(name: str, tmp_path) -> None:
-    member = seeded_model(TINY[name]) if name in TINY else load_model(name, device="cpu", precision="exact")
+    member = seeded_model(TINY[name]) if name in TINY else load_network(name, device="cpu", precision="exact")
     assert max(export_onnx(member, tmp_path).differences.values()) < 1e-4

@@ -1,0 +1,240 @@
+"""A model that looks at an image at two sizes: as it is, and enlarged for what is small.
+
+Something of twenty pixels is a cell or two of an embedding of stride 16, and little of it is left to draw. So a small
+box is answered from the image at twice its size, by the same network, and so is a click where the first answer is unsure;
+then the better one counts. The large image is encoded when a prompt first asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, overload
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from samgeo.errors import PromptError
+from samgeo.model.frame import LOGIT_PX, NativeFrame
+from samgeo.model.predict import ImageEmbedding, Model, NetworkMasks
+from samgeo.pixels import Mask, PixelPrompts
+
+SMALL_PX = 48
+"""An object is small if the longer side of its box is below this, in pixels of the image."""
+UNSURE = 0.4
+"""An answer to clicks alone is unsure if none of its scores is above this."""
+ALIKE = 0.8
+"""Of two masks of an object with an IoU above this the less sure one is no candidate."""
+
+
+class _Answer(NamedTuple):
+    """What the network said at one size."""
+
+    objects: NDArray[np.intp]
+    """(n,) which of the prompted objects it was asked for, in order."""
+    masks: NetworkMasks
+    """Of these n."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PyramidEmbedding:
+    """What the encoder made of an image as it is, and the image itself, to be encoded enlarged."""
+
+    plain: ImageEmbedding
+    """Of the image as it is."""
+    image: NDArray[np.uint8]
+    """(H, W, 3) RGB."""
+    enlarged: list[ImageEmbedding] = field(default_factory=list)
+    """Of the enlarged image; empty until it is asked for."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of the image, in pixels."""
+        return self.plain.shape
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """As of the plain embedding, and the image."""
+        return {**self.plain.arrays(), "image": self.image}
+
+
+class PyramidModel:
+    """A network asked at two sizes; fulfils `contract.PromptableModel`."""
+
+    def __init__(self, plain: Model, zoom: int) -> None:
+        """plain: of a network that sees images as they are. zoom: the second size, times the first."""
+        frame = plain.sam.frame
+        assert isinstance(frame, NativeFrame)
+        self.plain, self.zoom = plain, zoom
+        self._large_frame = replace(frame, zoom=zoom)
+        sam = copy(plain.sam)  # all parts are shared but the frame
+        sam.frame = self._large_frame
+        self.name, self.sha256, self.precision = plain.name, plain.sha256, plain.precision
+        self.tile_px, self.everything = plain.tile_px, plain.everything
+        self.large = Model(
+            sam, name=self.name, sha256=self.sha256, device=plain.device, precision=plain.precision, spec=plain.spec
+        )
+
+    def __repr__(self) -> str:
+        return repr(self.plain)
+
+    @overload
+    def encode(self, image: NDArray[np.uint8]) -> PyramidEmbedding: ...
+    @overload
+    def encode(self, image: Sequence[NDArray[np.uint8]]) -> list[PyramidEmbedding]: ...
+    def encode(
+        self, image: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
+    ) -> PyramidEmbedding | list[PyramidEmbedding]:
+        """Encode one (H, W, 3) uint8 RGB image, or a list of images to a list of embeddings.
+
+        Raises ModelError for an array of another shape or type.
+        """
+        if not isinstance(image, np.ndarray):
+            return [self.encode(one) for one in image]
+        return PyramidEmbedding(plain=self.plain.encode(image), image=image)
+
+    def restore(self, arrays: Mapping[str, NDArray[np.generic]], shape: tuple[int, int]) -> PyramidEmbedding:
+        """The embedding whose `arrays()` these are; `shape` is the (H, W) of its image."""
+        features = {name: array for name, array in arrays.items() if name != "image"}
+        return PyramidEmbedding(plain=self.plain.restore(features, shape), image=np.asarray(arrays["image"], np.uint8))
+
+    def decode(self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool = True) -> PyramidMasks:
+        """Masks for each of N prompted objects: M = 3 with `multimask` (ambiguity-aware), else M = 1.
+
+        An object with a box or an earlier mask is asked for at the size that suits it, one with clicks alone at the
+        plain size first, and at both if that is unsure; of both, the best masks that differ are given, best first.
+        Raises PromptError for coordinates that are not finite, or masks of another size than `logits` have.
+        """
+        size = self._large_frame.logits_size(embedding.shape)
+        if prompts.masks is not None and prompts.masks.shape[1:] != size:
+            raise PromptError(f"mask prompts of {prompts.masks.shape[1:]}: expected logits of {size}")
+        extent = _extents_px(prompts, cell_px=LOGIT_PX / self.zoom)  # (N,)
+        at_plain = np.flatnonzero(~(extent < SMALL_PX))
+        reduced = prompts[at_plain]
+        if reduced.masks is not None:
+            reduced = replace(reduced, masks=self._reduce(reduced.masks, embedding.plain.features.logits_size))
+        plain = self.plain.decode(embedding.plain, reduced, multimask=multimask)
+        answers = [_Answer(at_plain, plain)]
+        closer = extent < SMALL_PX
+        closer[at_plain] = np.isnan(extent[at_plain]) & (plain.scores <= UNSURE).all(axis=1)
+        at_large = np.flatnonzero(closer)
+        if at_large.size:
+            if not embedding.enlarged:
+                embedding.enlarged.append(self.large.encode(embedding.image))
+            masks = self.large.decode(embedding.enlarged[0], prompts[at_large], multimask=multimask)
+            answers.append(_Answer(at_large, masks))
+        chosen = _best(answers, objects=len(prompts), count=3 if multimask else 1, zoom=self.zoom)
+        return PyramidMasks([masks for _, masks in answers], chosen, size=size, zoom=self.zoom)
+
+    def _reduce(self, logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+        """(N, h, w) logits of the large image -> (N, *size) of the plain one."""
+        missing = [times * self.zoom - have for times, have in zip(size, logits.shape[1:], strict=True)]
+        padded = F.pad(torch.from_numpy(logits)[:, None], (0, missing[1], 0, missing[0]), mode="replicate")
+        return F.avg_pool2d(padded, self.zoom)[:, 0].numpy()
+
+
+class PyramidMasks:
+    """The masks of N objects, M for each, each drawn at one of the two sizes; fulfils `contract.DecodedMasks`."""
+
+    def __init__(
+        self, answers: Sequence[NetworkMasks], chosen: NDArray[np.intp], *, size: tuple[int, int], zoom: int
+    ) -> None:
+        """answers: at one size or both, the plain one first. chosen: (N, M) count through their masks, each once.
+
+        size: (h, w) of the large logits.
+        """
+        self._answers, self._chosen, self._size, self._zoom = list(answers), chosen, size, zoom
+        self.scores = np.concatenate([answer.scores.ravel() for answer in answers])[chosen]
+
+    def __getitem__(self, keep: NDArray[np.bool_]) -> PyramidMasks:
+        """The masks where `keep` (N, M) is True, as N' objects of one mask each, in row-major order."""
+        return PyramidMasks(self._answers, self._chosen[keep][:, None], size=self._size, zoom=self._zoom)
+
+    @property
+    def logits(self) -> NDArray[np.float32]:
+        """(N, M, h, w) as of the large image, above 0 is object; what a mask prompt takes back."""
+        drawn = np.empty((self._chosen.size, *self._size), np.float32)
+        for positions, masks in self._parts():
+            logits = masks.logits[:, 0]
+            if logits.shape[1:] != self._size:
+                logits = logits.repeat(self._zoom, axis=1).repeat(self._zoom, axis=2)
+            drawn[positions] = logits[:, : self._size[0], : self._size[1]]
+        return drawn.reshape(*self._chosen.shape, *self._size)
+
+    def to_masks(self) -> list[list[Mask]]:
+        """N lists of M full-size masks in the pixels of the image, with score and stability."""
+        full = {
+            int(position): row[0]
+            for positions, masks in self._parts()
+            for position, row in zip(positions, masks.to_masks(), strict=True)
+        }
+        objects, count = self._chosen.shape
+        return [[full[n * count + m] for m in range(count)] for n in range(objects)]
+
+    def _parts(self) -> Iterator[tuple[NDArray[np.intp], NetworkMasks]]:
+        """What was chosen of each answer, as objects of one mask each, and their positions in `chosen`, flattened."""
+        flat, start = self._chosen.ravel(), 0
+        for answer in self._answers:
+            keep = np.zeros(answer.scores.shape, dtype=bool)
+            positions = np.flatnonzero((flat >= start) & (flat < start + keep.size))
+            positions = positions[np.argsort(flat[positions])]
+            keep.ravel()[flat[positions] - start] = True
+            yield positions, answer[keep]
+            start += keep.size
+
+
+def _best(answers: Sequence[_Answer], *, objects: int, count: int, zoom: int) -> NDArray[np.intp]:
+    """(N, count) the best masks of each object that differ, best first, counted through all answers."""
+    places = np.full((objects, len(answers) * count), -1, dtype=np.intp)
+    scores = np.full(places.shape, -np.inf, dtype=np.float32)
+    start = 0
+    for k, (rows, masks) in enumerate(answers):
+        columns = slice(k * count, (k + 1) * count)
+        places[rows, columns] = start + np.arange(masks.scores.size).reshape(masks.scores.shape)
+        scores[rows, columns] = masks.scores
+        start += masks.scores.size
+    order = np.argsort(-scores, axis=1, kind="stable")
+    if count > 1 and len(answers) > 1:
+        twice = np.flatnonzero((places >= 0).all(axis=1))
+        for n, alike in zip(twice, _alike(answers, twice, zoom), strict=True):
+            order[n] = _differing_first(order[n], alike)
+    return np.take_along_axis(places, order[:, :count], axis=1)
+
+
+def _differing_first(order: NDArray[np.intp], alike: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Candidates that are like a better one, after the others."""
+    kept: list[int] = []
+    for k in order:
+        if not alike[k, kept].any():
+            kept.append(int(k))
+    return np.array([*kept, *(k for k in order if k not in kept)], dtype=np.intp)
+
+
+def _alike(answers: Sequence[_Answer], objects: NDArray[np.intp], zoom: int) -> NDArray[np.bool_]:
+    """(n, 2 M, 2 M) whether two candidates of an object are alike, for objects that both answers hold."""
+    plain, large = (
+        torch.from_numpy(masks.logits[np.searchsorted(rows, objects)] > 0).float() for rows, masks in answers
+    )
+    height, width = plain.shape[-2:]
+    missing = zoom * height - large.shape[-2], zoom * width - large.shape[-1]
+    large = (F.avg_pool2d(F.pad(large, (0, missing[1], 0, missing[0])), zoom) >= 0.5).float()
+    cells = torch.cat([plain, large], dim=1).flatten(2)  # (n, 2 M, h w)
+    common = cells @ cells.transpose(1, 2)  # (n, 2 M, 2 M)
+    area = cells.sum(dim=2)
+    union = area[:, :, None] + area[:, None, :] - common
+    return (common > ALIKE * union).numpy()
+
+
+def _extents_px(prompts: PixelPrompts, *, cell_px: float) -> NDArray[np.float64]:
+    """(N,) longer sides of the boxes, or of the earlier masks, in pixels of the image; NaN where neither says."""
+    extents = np.full(len(prompts), np.nan)
+    if prompts.boxes is not None:
+        corners = prompts.boxes.reshape(-1, 2, 2).astype(np.float64)
+        return np.abs(corners[:, 1] - corners[:, 0]).max(axis=1)  # type: ignore[no-any-return]
+    if prompts.masks is not None:
+        for n, logits in enumerate(prompts.masks):
+            window = Mask.from_array(logits > 0).window
+            extents[n] = max(window.shape) * cell_px if not window.is_empty else np.nan
+    return extents
