@@ -27,7 +27,7 @@ READING = ("bands", "resolution_m", "raster_crs", "tile_px")
 
 @click.command(cls=HeadedCommand, short_help="Teach a model what you have outlined.")
 @click.argument("labels")
-@click.argument("raster")
+@click.argument("raster", required=False)
 @headed("Learning", "--output", "-o", "out", required=True, metavar="FILE", help="The weights, a .safetensors file.")
 @headed(
     "Learning",
@@ -54,8 +54,12 @@ READING = ("bands", "resolution_m", "raster_crs", "tile_px")
 @progress_option
 @headed(OTHER, "--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @debug_option
-def train(labels: str, raster: str, as_json: bool, **options: Any) -> None:
-    """Teach a model what LABELS, polygons in any CRS, outline on RASTER.
+def train(labels: str, raster: str | None, as_json: bool, **options: Any) -> None:
+    """Teach a model what LABELS draw on RASTER.
+
+    LABELS are polygons in any CRS, or a raster with a number for each class or object and 0 for nothing. Or they are
+    JSON of COCO or SA-1B, or a folder of that; then RASTER is the folder with the pictures, where they are not beside
+    it.
 
     Fifty outlines are a start. What nobody outlined does no harm. The weights that come out are the model's own kind:
     give them to --model. Part of the windows is held out, and the masks there are judged before and after. A run that

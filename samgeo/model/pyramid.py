@@ -1,8 +1,8 @@
 """A model that looks at an image at two sizes: as it is, and enlarged for what is small.
 
 Something of twenty pixels is a cell or two of an embedding of stride 16, and little of it is left to draw. So a small
-box is answered from the image at twice its size, by the same network, and so is a click where the first answer is unsure;
-then the better one counts. The large image is encoded when a prompt first asks for it.
+box is answered from the image at twice its size, by the same network, and so is a click where the first answer is
+unsure; then the better one counts. The large image is encoded when a prompt first asks for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Readers of labelled imagery: COCO JSON, semantic masks, and rasters with vector labels; each yields LabelledImages.
+"""Readers of labelled imagery: JSON of COCO and SA-1B, semantic masks, and rasters with vector labels.
 
 Positions in COCO polygons count from the corner of the first pixel; a pixel belongs to an object if its centre is
 inside. An object without a single pixel is left out; labels that cannot be right are an error with file and row.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,26 @@ MIN_COMPONENT_PX = 64
 """Smaller components of a semantic mask are taken for noise."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture and what is drawn in it."""
+
+    file: Path
+    """The picture."""
+    shape: tuple[int, int]
+    """(H, W) that it is said to have."""
+    objects: tuple[Mask, ...]
+    """In pixels of the picture."""
+    said_by: Path
+    """The file that says so."""
+
+    def check(self, shape: Sequence[int]) -> None:
+        """Raises UsageError if the picture's real shape is another."""
+        if tuple(shape[:2]) != self.shape:
+            found, expected = (f"{width} x {height}" for height, width in (shape[:2], self.shape))
+            raise UsageError(f"{self.file}: {found} px: expected {expected} as {self.said_by} says")
+
+
 def read_coco(
     path: Path,
     *,
@@ -43,6 +63,28 @@ def read_coco(
     path: the JSON; image names in it are relative to its folder. name: of the source, else the folder's.
     bands: three 1-based bands of the images, or one. Raises UsageError naming file and annotation.
     """
+    for picture in read_pictures(path):
+        image = read_image(picture.file, bands)
+        picture.check(image.shape)
+        yield LabelledImage(
+            image=image,
+            objects=picture.objects,
+            source=f"{name or path.parent.name}/{picture.file.stem}",
+            gsd_m=gsd_m,
+            complete=complete,
+        )
+
+
+def read_pictures(path: Path, folder: Path | None = None) -> Iterator[Picture]:
+    """What is drawn in the pictures of a COCO JSON file, of a file of SA-1B, or of a folder of such files.
+
+    folder: where the pictures are; None: beside the JSON. Boxes and crowds are left out.
+    Raises UsageError naming file and annotation.
+    """
+    if path.is_dir():
+        for part in sorted(path.glob("*.json")):
+            yield from read_pictures(part, folder)
+        return
     content = _read_json(path)
     labels = {category["id"]: str(category["name"]) for category in content.get("categories", [])}
     by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
@@ -53,19 +95,24 @@ def read_coco(
         row = by_image[min(unknown, key=str)][0].get("id")
         raise UsageError(f"{path}: annotation {row} is of image {min(unknown, key=str)}: expected an id among `images`")
     for entry in content["images"]:
-        file = path.parent / str(entry["file_name"])
-        image = read_image(file, bands)
-        if image.shape[:2] != (entry["height"], entry["width"]):
-            found, expected = f"{image.shape[1]} x {image.shape[0]}", f"{entry['width']} x {entry['height']}"
-            raise UsageError(f"{file}: {found} px: expected {expected} as {path} says")
-        masks = (_coco_mask(path, annotation, labels, image.shape[:2]) for annotation in by_image[entry["id"]])
-        yield LabelledImage(
-            image=image,
+        shape = int(entry["height"]), int(entry["width"])
+        masks = (_coco_mask(path, annotation, labels, shape) for annotation in by_image[entry["id"]])
+        yield Picture(
+            file=(folder or path.parent) / str(entry["file_name"]),
+            shape=shape,
             objects=tuple(mask for mask in masks if mask is not None),
-            source=f"{name or path.parent.name}/{file.stem}",
-            gsd_m=gsd_m,
-            complete=complete,
+            said_by=path,
         )
+
+
+def has_pictures(path: Path) -> bool:
+    """Whether `read_pictures` reads this: a folder with JSON files, or a JSON file that is no GeoJSON."""
+    if path.is_dir():
+        return any(path.glob("*.json"))
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b'"FeatureCollection"' not in file.read(4096)
 
 
 def read_semantic(
@@ -229,12 +276,18 @@ def burn(shapes: Sequence[Any], shape: tuple[int, ...], label: str | None = None
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    """A COCO file; one of SA-1B, which has one image, as if it were one."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read as JSON ({error}): expected a COCO file") from error
+    if isinstance(content, dict) and {"image", "annotations"} <= content.keys():
+        annotations = [{**annotation, "image_id": 0} for annotation in content["annotations"]]
+        return {"images": [{**content["image"], "id": 0}], "annotations": annotations}
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
-        raise UsageError(f"{path}: not a COCO file: expected an object with `images` and `annotations`")
+        raise UsageError(
+            f"{path}: not a COCO file: expected an object with `images` and `annotations`, or with `image` as in SA-1B"
+        )
     return content
 
 

@@ -14,12 +14,11 @@ from samgeo.model.contract import PromptableModel
 from samgeo.model.predict import Model
 from samgeo.model.spec import DEFAULT_MODEL
 from samgeo.model.weights import load_network
-from samgeo.raster.reader import Raster
 from samgeo.train.curves import draw_curves
 from samgeo.train.finetune import FineTuning, fine_tune, save_weights
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.metrics import Figures, Protocol, Trial, evaluate, figures
-from samgeo.train.outlines import hold_out, labelled_windows
+from samgeo.train.outlines import hold_out, read_drawn
 
 HELD_OUT = 0.2
 """The share of the windows that is not trained on but judged by."""
@@ -73,7 +72,8 @@ def learn(  # noqa: PLR0913 - what is read, how it is read, what learns, and wha
 ) -> Learned:
     """Fine-tune a model on outlines over a raster, and write its weights to `out`, a .safetensors file.
 
-    raster, bands, resolution_m, raster_crs, tile_px: as `segment` takes them. labels: polygons in any CRS.
+    raster, bands, resolution_m, raster_crs, tile_px: as `segment` takes them. labels: polygons in any CRS, a label
+    raster, or JSON of COCO or SA-1B; with that, raster is the folder of the pictures, or None if they are beside it.
     Objects that nobody drew do no harm: the model is asked for drawn ones only.
     held_out: share of the windows that is judged by. `out` with the ending .training is a folder with curves, metrics
     and the checkpoint from which the same call goes on when it was cut off. report: called with phase, done, total.
@@ -90,8 +90,14 @@ def learn(  # noqa: PLR0913 - what is read, how it is read, what learns, and wha
     network = load_network(model, device=device, precision="exact")
     if not isinstance(network, Model):
         raise ModelError(f"{network.name}: finds all instances at once and learns from no prompts; use another model")
-    with Raster(raster, bands=bands, resolution_m=resolution_m, crs=raster_crs) as source:
-        placed = labelled_windows(source, labels, tile_px=tile_px or network.tile_px)
+    placed = read_drawn(
+        labels,
+        raster,
+        bands=bands,
+        resolution_m=resolution_m,
+        crs=raster_crs,
+        tile_px=tile_px or network.tile_px,
+    )
     shown, judged = hold_out(placed.windows, held_out)
     folder = path.with_suffix(".training")
     before = _judge(network, judged, tell, "judging")

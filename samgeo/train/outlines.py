@@ -1,25 +1,36 @@
-"""Outlines over a raster to labelled windows, read as `samgeo segment` reads: same stretch, tiles and reprojection."""
+"""What somebody drew to labelled windows, read as `samgeo segment` reads: same stretch, tiles and reprojection."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import geopandas
+import numpy as np
+import rasterio
+import rasterio.features
 import shapely
+from rasterio.errors import NotGeoreferencedWarning
 
-from samgeo.errors import UsageError
+from samgeo.errors import RasterError, UsageError
 from samgeo.grid import Grid
 from samgeo.pixels import Mask, Window
 from samgeo.prompts.placed import PlacedPrompts
 from samgeo.prompts.prompts import Prompts
 from samgeo.raster.reader import Raster
 from samgeo.tiling import Tiling
-from samgeo.train.datasets import burn
+from samgeo.train.datasets import GEO_ENDINGS, Picture, burn, has_pictures, read_pictures
 from samgeo.train.labelled import LARGE_PX, MIN_AREA_PX, MIN_SHARE, LabelledImage
 
 OVERLAP_PX = 2
 """Windows share next to nothing, so that one that is held out shows nothing that was trained on."""
+
+
+LABEL_RASTERS = (*GEO_ENDINGS, ".png")
+"""Endings of files whose pixels say what is drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +45,65 @@ class Placement:
     """Why others were not, a line each."""
 
 
+def read_drawn(
+    labels: Any,
+    raster: Any,
+    *,
+    bands: Sequence[int] | None = None,
+    resolution_m: float | None = None,
+    crs: object = None,
+    tile_px: int,
+) -> Placement:
+    """Windows of whatever says what is drawn where.
+
+    labels: polygons or a label raster over `raster`; or JSON of COCO or SA-1B, or a folder of that, over pictures that
+    are beside it or in the folder `raster`. Others as of `Raster` and `labelled_windows`.
+
+    Raises what `labelled_windows`, `read_pictures` and `Raster` do, and UsageError where one of both is missing.
+    """
+    path = Path(labels) if isinstance(labels, (str, Path)) else None
+    if path is not None and has_pictures(path):
+        if resolution_m is not None:
+            raise UsageError(f"{path}: says what is drawn in pixels of pictures, which cannot be read at --resolution")
+        pictures = list(read_pictures(path, None if raster is None else Path(raster)))
+        windows = [window for one in pictures for window in _picture_windows(one, bands=bands, tile_px=tile_px)]
+        if not windows:
+            raise UsageError(f"{path}: nothing of 16 pixels is drawn in its {len(pictures)} pictures")
+        return Placement(windows=windows, outlines=sum(len(one.objects) for one in pictures), refused=[])
+    if raster is None:
+        raise UsageError(f"{labels}: no raster that it lies on. Fix: name RASTER behind it")
+    with Raster(raster, bands=bands, resolution_m=resolution_m, crs=crs) as source:
+        if path is not None and path.suffix.lower() in LABEL_RASTERS:
+            labels = outlines_of(path, source.native_grid)
+        return labelled_windows(source, labels, tile_px=tile_px)
+
+
+def outlines_of(path: Path, grid: Grid) -> geopandas.GeoDataFrame:
+    """The parts of a label raster that touch along an edge, as polygons; 0 and nodata are nothing.
+
+    grid: of the raster which it describes, for a picture that says not where it lies. Raises UsageError, RasterError.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            dataset = rasterio.open(path)
+        with dataset:
+            if dataset.count != 1 or not np.issubdtype(dataset.dtypes[0], np.integer):
+                kind = f"{dataset.count} bands of {dataset.dtypes[0]}"
+                raise UsageError(f"{path}: {kind}: expected one band of whole numbers, one for each class or object")
+            values, drawn = dataset.read(1), dataset.read_masks(1) > 0
+            transform, crs = dataset.transform, dataset.crs
+    except rasterio.RasterioIOError as error:
+        raise RasterError(f"{path}: cannot be read as a raster ({error}): expected one with a value a class") from error
+    if crs is None and transform.is_identity:
+        if values.shape != grid.shape:
+            raise UsageError(f"{path}: {values.shape} px and no place: expected {grid.shape}, as the raster has")
+        transform, crs = grid.transform, grid.crs
+    numbered = np.unique(values, return_inverse=True)[1].reshape(values.shape).astype(np.int32)  # GDAL knows few types
+    parts = rasterio.features.shapes(numbered, mask=drawn & (values != 0), connectivity=4, transform=transform)
+    return geopandas.GeoDataFrame(geometry=[shapely.geometry.shape(outline) for outline, _ in parts], crs=crs)
+
+
 def labelled_windows(raster: Raster, labels: Any, *, tile_px: int) -> Placement:
     """Cut a raster into windows of `tile_px` with the outlines that are drawn there.
 
@@ -42,11 +112,9 @@ def labelled_windows(raster: Raster, labels: Any, *, tile_px: int) -> Placement:
 
     Raises PromptError as `Prompts.to_pixels` does, and UsageError where no outline can be used.
     """
-    grid = raster.grid
-    placed = Prompts(masks=labels).to_pixels(grid, native_grid=raster.native_grid)
-    objects = list(_burned(placed, grid))
-    tiling = Tiling(height=grid.height, width=grid.width, tile_px=tile_px, overlap_px=OVERLAP_PX)
-    windows = [window for tile in tiling if (window := _window(raster, tile.read, objects)) is not None]
+    placed = Prompts(masks=labels).to_pixels(raster.grid, native_grid=raster.native_grid)
+    objects = list(_burned(placed, raster.grid))
+    windows = _windows(raster, objects, tile_px=tile_px)
     if not windows:
         raise UsageError(f"{raster.name}: no outline covers 16 pixels of it: expected polygons that are visible there")
     return Placement(windows=windows, outlines=len(objects), refused=[str(refusal) for refusal in placed.refusals])
@@ -59,6 +127,18 @@ def hold_out(windows: Sequence[LabelledImage], share: float) -> tuple[list[Label
     count = min(max(1, round(share * len(windows))), len(windows) - 1)
     chosen = {int((k + 0.5) * len(windows) / count) for k in range(count)}
     return [w for k, w in enumerate(windows) if k not in chosen], [w for k, w in enumerate(windows) if k in chosen]
+
+
+def _picture_windows(picture: Picture, *, bands: Sequence[int] | None, tile_px: int) -> list[LabelledImage]:
+    with Raster(picture.file, bands=bands) as source:
+        picture.check(source.grid.shape)
+        return _windows(source, picture.objects, tile_px=tile_px)
+
+
+def _windows(raster: Raster, objects: Sequence[Mask], *, tile_px: int) -> list[LabelledImage]:
+    """Those in which something is drawn, in row-major order."""
+    tiling = Tiling(height=raster.grid.height, width=raster.grid.width, tile_px=tile_px, overlap_px=OVERLAP_PX)
+    return [window for tile in tiling if (window := _window(raster, tile.read, objects)) is not None]
 
 
 def _burned(placed: PlacedPrompts, grid: Grid) -> Iterator[Mask]:

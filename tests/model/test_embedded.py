@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from samgeo.errors import UnknownModelError, WeightsError
-from samgeo.model.pyramid import PyramidModel
 from samgeo.model.published import PUBLISHED
+from samgeo.model.pyramid import PyramidModel
 from samgeo.model.store import path_of
 from samgeo.model.weights import load_model
 from samgeo.pixels import Mask, PixelPrompts

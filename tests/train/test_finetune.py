@@ -222,7 +222,7 @@ def test_a_model_that_takes_no_prompts_is_refused(raster: Path, labels: Path, tm
     class Other:
         name = "fast-sam-s"
 
-    monkeypatch.setattr(learning, "load_model", lambda *_, **__: Other())
+    monkeypatch.setattr(learning, "load_network", lambda *_, **__: Other())
     with pytest.raises(ModelError, match="fast-sam-s"):
         learn(raster, labels, tmp_path / "mine.safetensors")
 
