@@ -25,6 +25,7 @@ from samgeo.model.frame import NativeFrame
 from samgeo.model.mask_decoder import Decoded
 from samgeo.model.precision import has_fast_bf16
 from samgeo.model.sam import Features, Sam
+from samgeo.train import team
 from samgeo.train.crops import Crop, draw_crop
 from samgeo.train.interaction import STRIDE_PX, first_clicks, next_clicks, noisy_boxes
 from samgeo.train.labelled import LabelledImage
@@ -34,6 +35,8 @@ TAUGHT_LATER = ("mask_scorer.", "class_head.")
 """Parts of a network that learn from its finished masks."""
 LEFT_OUT = 0.3
 """How often a mask is left out at first, see `best_of_some`."""
+LOG_EVERY = 20
+"""Steps to a line of metrics."""
 FRAME_PX = 1024
 """Positions refer to a frame of this side; a crop is placed anywhere in it."""
 
@@ -69,6 +72,8 @@ class TrainSettings:
     """The first steps, over which masks are left out at random less and less, see `best_of_some`."""
     checkpoint_every: int = 200
     """Steps between checkpoints."""
+    accumulate: int = 1
+    """Batches whose gradients are averaged for a step: what large steps cost where memory holds small batches only."""
 
 
 class Batches(Dataset[Batch]):
@@ -222,7 +227,7 @@ def train(
 
     batches: by step; see `Batch`. Writes `metrics.jsonl` (one line each 20 steps) and `checkpoint.pt` to `folder`.
     stop_after: leave after this step, to be resumed later. report: called with the number of each step that is done.
-    Returns the network with the averaged weights.
+    Returns the network with the averaged weights. In a `team` each process takes other batches, and the first writes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     groups = _parameter_groups(sam, settings.weight_decay)
@@ -232,21 +237,29 @@ def train(
     )
     start = _resume(folder / "checkpoint.pt", sam, average, optimizer)
     end = min(settings.steps, stop_after or settings.steps)
-    loader = load(batches, range(start, end))
+    several = team.size() * settings.accumulate
+    own = range(team.number(), several, team.size())  # of the batches of a step
+    loader = iter(load(batches, [step * several + k for step in range(start, end) for k in own]))
     sam.train(settings.batch_statistics)
     seen: list[dict[str, float]] = []
     began = time.monotonic()
-    for step, (image, masks) in zip(range(start, end), loader, strict=True):
+    for step in range(start, end):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * schedule(step, settings)
         left_out = LEFT_OUT * max(0.0, 1 - step / settings.warm_steps) if settings.warm_steps else 0.0
-        seen.append(_step(sam, image, masks, optimizer, left_out=left_out, seed=(settings.seed << 32) + step))
+        for k in own:
+            image, masks = next(loader)
+            seed = (settings.seed << 32) + step * several + k
+            seen.append(_learn(sam, image, masks, left_out=left_out, seed=seed))
+        _move(sam, optimizer, settings.accumulate)
         if step >= settings.ema_after:
             average.update_parameters(sam)
-        if (step + 1) % 20 == 0:
-            _log(folder / "metrics.jsonl", step + 1, seen, seconds=(time.monotonic() - began) / len(seen[-20:]))
+        last = step + 1 == end
+        if (step + 1) % LOG_EVERY == 0 and team.number() == 0:
+            seconds = (time.monotonic() - began) / min(LOG_EVERY, step + 1 - start)
+            _log(folder / "metrics.jsonl", step + 1, seen, seconds=seconds)
             seen, began = [], time.monotonic()
-        if (step + 1) % settings.checkpoint_every == 0 or step + 1 == end:
+        if (last or (step + 1) % settings.checkpoint_every == 0) and team.number() == 0:
             _save(folder / "checkpoint.pt", step + 1, sam, average, optimizer, settings)
         if report is not None:
             report(step + 1)
@@ -260,9 +273,8 @@ def schedule(step: int, settings: TrainSettings) -> float:
     return min(1.0, (step + 1) / 100, (settings.steps - step) / settings.decay_steps)
 
 
-def _step(
-    sam: Sam, image: Tensor | Features, masks: Tensor, optimizer: torch.optim.Optimizer, *, left_out: float, seed: int
-) -> dict[str, float]:
+def _learn(sam: Sam, image: Tensor | Features, masks: Tensor, *, left_out: float, seed: int) -> dict[str, float]:
+    """Add the gradients of one batch to those that are there; returns losses and IoUs by name."""
     device = next(sam.parameters()).device
     masks = masks.to(device)
     generator = torch.Generator(device).manual_seed(seed)
@@ -279,11 +291,21 @@ def _step(
             report["features"] = feature_loss(features.units, F.avg_pool2d(masks.float(), STRIDE_PX))
             loss = loss + report["features"]
     loss.backward()
+    return {name: float(value.detach()) for name, value in report.items()}
+
+
+def _move(sam: Sam, optimizer: torch.optim.Optimizer, accumulated: int) -> None:
+    """One step down the mean of the accumulated gradients, unless they are not finite."""
+    learning = [p for group in optimizer.param_groups for p in group["params"]]
+    if accumulated > 1:
+        for parameter in learning:
+            if parameter.grad is not None:
+                parameter.grad /= accumulated
+    team.average_gradients(learning)
     norm = torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
     if torch.isfinite(norm):
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return {name: float(value.detach()) for name, value in report.items()}
 
 
 def look(sam: Sam, image: Tensor | Features) -> Features:
@@ -295,7 +317,7 @@ def look(sam: Sam, image: Tensor | Features) -> Features:
     return sam.encode(image if image.is_floating_point() else image.float() / 255)
 
 
-def load(batches: Dataset[Batch], steps: range) -> DataLoader[Batch]:
+def load(batches: Dataset[Batch], steps: Sequence[int]) -> DataLoader[Batch]:
     """Batches drawn in another process, or kept ones from this one, which holds them."""
     if getattr(batches, "kept", False):
         return DataLoader(batches, batch_size=None, sampler=steps)
@@ -344,7 +366,7 @@ def _resume(
 ) -> int:
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location=next(sam.parameters()).device)
     sam.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     if state["optimizer"] is not None:

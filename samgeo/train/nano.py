@@ -7,9 +7,9 @@
     python -m samgeo.train.nano classify --windows .train/windows --scenes .train/scenes --run .train/nano
     python -m samgeo.train.nano export --run .train/nano --out samgeo/model/nano/samgeo-nano.safetensors
 
-`train` resumes from its last checkpoint; a step takes two cores about 1.3 s without matrix units. `begin --weights
-FILE` makes one from exported weights. `calibrate` teaches the scorer what the trained masks are worth, `classify` the
-class head what they show.
+`train` resumes from its last checkpoint; a step takes two cores about 1.3 s without matrix units. With `torchrun -m` in
+place of `python -m` several processes train together. `begin --weights FILE` makes a run go on from exported weights.
+`calibrate` teaches the scorer what the trained masks are worth, `classify` the class head what they show.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from samgeo.train.labelled import LabelledImage
 from samgeo.train.loop import Batches, TrainSettings, train
 from samgeo.train.saving import write_weights
 from samgeo.train.scenes import make_scene
+from samgeo.train.team import team
 
 WEIGHTS = {
     "scenes": 4.5,
@@ -78,10 +79,15 @@ def training_groups(windows: Path, scenes: Path) -> dict[str, list[Path]]:
     return groups
 
 
-def run(windows: Path, scenes: Path, folder: Path, settings: TrainSettings) -> None:
-    """Train samgeo-nano from nothing, or go on from `folder/checkpoint.pt`."""
+def run(windows: Path, scenes: Path, folder: Path, settings: TrainSettings, *, device: str = "cpu") -> None:
+    """Train samgeo-nano from nothing, or go on from `folder/checkpoint.pt`; in a `team` if `torchrun` says so."""
+    with team(device) as own:
+        _run(windows, scenes, folder, settings, own)
+
+
+def _run(windows: Path, scenes: Path, folder: Path, settings: TrainSettings, device: torch.device) -> None:
     torch.manual_seed(settings.seed)
-    sam = build_nano()
+    sam = build_nano().to(device)
     if (folder / BEFORE).exists():
         settings = replace(settings, warm_steps=0)  # its three masks have learned to differ
     train(sam, Batches(training_groups(windows, scenes), WEIGHTS, settings), settings, folder)
@@ -174,6 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     training.add_argument("--steps", type=int, default=6500)
     training.add_argument("--decay-steps", type=int, default=2500)
     training.add_argument("--seed", type=int, default=0)
+    training.add_argument("--accumulate", type=int, default=1, help="batches to a step")
+    training.add_argument("--device", default="cpu", help="cpu, cuda; with torchrun, one card a process")
     scoring = steps.add_parser("calibrate", parents=[material], help="teach the scorer of the trained network")
     scoring.add_argument("--steps", type=int, default=500)
     scoring.add_argument("--seed", type=int, default=1)
@@ -194,8 +202,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.step == "scenes":
             write_scenes(options.out, options.count)
         elif options.step == "train":
-            settings = TrainSettings(steps=options.steps, decay_steps=options.decay_steps, seed=options.seed)
-            run(options.windows, options.scenes, options.run, settings)
+            settings = TrainSettings(
+                steps=options.steps,
+                decay_steps=options.decay_steps,
+                seed=options.seed,
+                accumulate=options.accumulate,
+            )
+            run(options.windows, options.scenes, options.run, settings, device=options.device)
         elif options.step in ("calibrate", "classify"):
             fit, what = (fit_scores, "scores") if options.step == "calibrate" else (fit_classes, "classes")
             error = fit(

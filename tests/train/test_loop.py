@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,9 +88,10 @@ def test_every_mask_may_win() -> None:
 
 
 @pytest.mark.slow
-def test_resuming_is_exact_and_the_weights_load(files: list[Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_resuming_is_exact_and_the_weights_load(files: list[Path], tmp_path: Path, accumulate: int) -> None:
     def run(folder: Path, steps: int, total: int) -> None:
-        settings = TrainSettings(steps=total, decay_steps=4, layouts=LAYOUTS, checkpoint_every=2)
+        settings = TrainSettings(steps=total, decay_steps=4, layouts=LAYOUTS, checkpoint_every=2, accumulate=accumulate)
         torch.manual_seed(0)
         sam = nano.build_nano()
         batches = Batches({"a": files}, {"a": 1}, settings)
@@ -105,6 +109,42 @@ def test_resuming_is_exact_and_the_weights_load(files: list[Path], tmp_path: Pat
     model = load_model(tmp_path / "mine.safetensors")
     decoded = model.decode(model.encode(labelled(0).image), PixelPrompts(boxes=np.array([[5, 5, 40, 40]], np.float32)))
     assert decoded.scores.shape == (1, 3)
+
+
+TEAM = """
+import sys
+from pathlib import Path
+import torch
+from samgeo.train import nano
+from samgeo.train.loop import Batches, TrainSettings, train
+from samgeo.train.team import team
+
+files, folder, accumulate = sorted(Path(sys.argv[1]).glob("*.npz")), Path(sys.argv[2]), int(sys.argv[3])
+settings = TrainSettings(steps=3, decay_steps=2, layouts=((64, 2, 2),), checkpoint_every=2, accumulate=accumulate)
+with team("cpu") as device:
+    torch.manual_seed(0)
+    train(nano.build_nano().to(device), Batches({"a": files}, {"a": 1}, settings), settings, folder)
+"""
+
+
+def test_a_team_of_two_takes_the_step_that_one_takes_with_two_batches(files: list[Path], tmp_path: Path) -> None:
+    script = tmp_path / "team.py"
+    script.write_text(TEAM)
+    together = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, start, accumulate in (("team", together, 1), ("one", [sys.executable], 2), ("half", [sys.executable], 1)):
+        line = [*start, script, tmp_path, tmp_path / name, accumulate]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+        subprocess.run([*map(str, line)], check=True, env=environment, capture_output=True, timeout=300)
+    states = {
+        name: torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("team", "one", "half")
+    }
+    assert all(state["step"] == 3 for state in states.values())
+    learned = {
+        name: torch.cat([v.flatten() for k, v in state["model"].items() if k.startswith("mask_decoder.")])
+        for name, state in states.items()
+    }
+    apart = {name: float((learned[name] - learned["one"]).abs().mean()) for name in ("team", "half")}
+    assert apart["team"] < 0.02 * apart["half"]
 
 
 @pytest.mark.slow
