@@ -1,6 +1,7 @@
 """The quality table: mean IoU of a model by prompt and source on held-out imagery, beside what needs no training.
 
     python -m benchmarks.quality [MODEL] [--windows .train/windows/validation] [--baselines] [--out quality.md]
+        [--plot calibration.png]
 
 MODEL is the name of a known model or a path to weights. The windows are made by `python -m samgeo.train.prepare`.
 """
@@ -19,6 +20,7 @@ from statistics import fmean
 
 from tqdm import tqdm
 
+from benchmarks import calibration
 from benchmarks.baselines import filled_box, grabcut, region_growing
 from samgeo.errors import SamgeoError, UsageError
 from samgeo.model.weights import load_model
@@ -83,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--precision", default="auto", choices=("auto", "exact"))
     parser.add_argument("--baselines", action="store_true", help="add what needs no training (slow)")
     parser.add_argument("--out", type=Path, help="also write the table to this file")
+    parser.add_argument("--plot", type=Path, help="also draw scores beside what was reached, a PNG")
     parser.add_argument("--trials", type=Path, help="also write every object as a JSON line to this file")
     options = parser.parse_args(arguments)
     protocol = Protocol(objects_per_source=options.objects, seed=options.seed)
@@ -97,10 +100,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     seconds = time.monotonic() - started
     text = table(trials, measure_floors(windows) if options.baselines else {})
+    text += f"\n\n{calibration.table(trials)}"
     text += f"\n\n{model.name} ({model.sha256[:12]}, {model.precision}), {len(windows)} windows, {seconds:.0f} s\n"
     print(text)
     if options.out:
         options.out.write_text(text)
+    if options.plot:
+        calibration.draw(trials, options.plot)
     if options.trials:
         options.trials.write_text("".join(json.dumps(asdict(trial)) + "\n" for trial in trials))
     return 0

@@ -87,17 +87,18 @@ def test_pieces_with_open_ends_are_joined_by_what_is_whole_from_afar() -> None:
     assert np.array_equal(paste(drawn.pieces), scene.masks[0])
 
 
-def test_what_is_seen_from_afar_joins_only_pieces_of_its_own_label() -> None:
+def test_what_is_seen_from_afar_joins_only_pieces_of_its_own_word() -> None:
     scene = slab((80, 80), (6, 6, 74, 74), (1, 1, 4, 4))
     shown, distances = near(scene, TILING, missed=[4]), far(scene, TILING)
     ends = open_ends(shown.stitched, shown.crops)
-    shown.stitched.table.label[:] = 2
+    shown.stitched.table.word[:] = 2
     assert take_from_afar(shown, ends, distances)[0].all()
     for distance in distances:
-        distance.stitched.table.label[:] = 2
+        distance.stitched.table.word[:] = 2
+        distance.stitched.table.label[:] = 3
     kept, (one,) = take_from_afar(shown, ends, distances)
     assert shown.stitched.area[kept].tolist() == [9]
-    assert one.label == 2
+    assert (one.word, one.label) == (2, 3)
 
 
 def test_what_no_window_shows_is_added_and_what_one_object_holds_is_not() -> None:

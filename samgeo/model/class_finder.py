@@ -9,17 +9,15 @@ from __future__ import annotations
 from typing import cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from samgeo.errors import ModelError
 from samgeo.model.automatic import generate_masks
-from samgeo.model.classes import pool, to_cells
+from samgeo.model.classes import classify
 from samgeo.model.contract import PromptableModel
 from samgeo.model.finder import FoundWords
-from samgeo.model.frame import LOGIT_PX
-from samgeo.model.predict import ImageEmbedding, Model
-from samgeo.model.vocabulary import CLASSES, class_of
+from samgeo.model.predict import Model
+from samgeo.model.vocabulary import class_of
 from samgeo.model.weights import load_network
 from samgeo.pixels import Mask
 
@@ -44,7 +42,7 @@ class ClassFinder:
         """Boxes of all words in an (H, W, 3) uint8 RGB image with at least that score."""
         embedding = self._model.encode(image)
         masks = generate_masks(cast(PromptableModel, self._model), embedding, self._model.everything)
-        chances = self.classify(embedding, masks)
+        chances = classify(self._head, embedding.features, masks)
         boxes, positions, scores = [], [], []
         for position, number in enumerate(class_of(word) for word in words):
             for k in [] if number is None else _ranked(chances[:, number], masks, least_score):
@@ -57,17 +55,6 @@ class ClassFinder:
             words=np.array(positions, np.int64),
             scores=np.array(scores, np.float32),
         )
-
-    def classify(self, embedding: ImageEmbedding, masks: list[Mask]) -> NDArray[np.float32]:
-        """(N, len(CLASSES)) probabilities of masks in the pixels of the image."""
-        h, w = embedding.features.logits_size
-        found = [np.zeros((0, len(CLASSES)), np.float32)]
-        for start in range(0, len(masks), 32):
-            full = np.stack([mask.to_array(h * LOGIT_PX, w * LOGIT_PX) for mask in masks[start : start + 32]])
-            cells = to_cells(torch.from_numpy(full)).to(self._model.device)
-            with torch.inference_mode():
-                found.append(self._head(pool(embedding.features, cells)).sigmoid().cpu().numpy())
-        return np.concatenate(found)
 
 
 def load_class_finder(name: str, *, device: str = "auto") -> ClassFinder:

@@ -5,16 +5,23 @@ One probability a class, each by itself: labels of one source say nothing of the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from samgeo.model.frame import LOGIT_PX
 from samgeo.model.sam import Features
 from samgeo.model.vocabulary import CLASSES
+from samgeo.pixels import Mask
 
 SHAPES = 3
 """Numbers that say how large and how compact a mask is."""
+AT_ONCE = 32
+"""Masks that are looked at together."""
 RING_CELLS = 6
 """Cells of 4 px around a mask that are looked at too."""
 
@@ -37,6 +44,18 @@ class ClassHead(nn.Module):
     def forward(self, pooled: Tensor) -> Tensor:
         """(N, F) of `pool` -> (N, len(CLASSES)) logits."""
         return self.layers(pooled)  # type: ignore[no-any-return]
+
+
+def classify(head: nn.Module, features: Features, masks: Sequence[Mask]) -> NDArray[np.float32]:
+    """(N, len(CLASSES)) probabilities of masks in the pixels of an image with these features, whose size is its own."""
+    h, w = features.logits_size
+    found = [np.zeros((0, len(CLASSES)), np.float32)]
+    for start in range(0, len(masks), AT_ONCE):
+        full = np.stack([mask.to_array(h * LOGIT_PX, w * LOGIT_PX) for mask in masks[start : start + AT_ONCE]])
+        cells = to_cells(torch.from_numpy(full)).to(features.stride16.device)
+        with torch.inference_mode():
+            found.append(head(pool(features, cells)).sigmoid().cpu().numpy())
+    return np.concatenate(found)
 
 
 def to_cells(masks: Tensor) -> Tensor:

@@ -102,6 +102,20 @@ class PromptableModel(Protocol):
 
 
 @runtime_checkable
+class NamesMasks(Protocol):
+    """A model that tells what its masks show."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """All names that it gives; empty if these weights give none."""
+        ...
+
+    def name_masks(self, embedding: Embedding, masks: Sequence[Mask]) -> list[Mask]:
+        """Masks in pixels of the encoded image, with `label` and `label_score`; None where no class is likely."""
+        ...
+
+
+@runtime_checkable
 class FindsAll(Protocol):
     """A model that need not be asked on a grid of points to find everything."""
 

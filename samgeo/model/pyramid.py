@@ -18,14 +18,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from samgeo.errors import PromptError
+from samgeo.model.classes import classify
 from samgeo.model.frame import LOGIT_PX, NativeFrame
 from samgeo.model.predict import ImageEmbedding, Model, NetworkMasks
+from samgeo.model.vocabulary import CLASSES
 from samgeo.pixels import Mask, PixelPrompts
 
 SMALL_PX = 48
 """An object is small if the longer side of its box is below this, in pixels of the image."""
 UNSURE = 0.4
 """An answer to clicks alone is unsure if none of its scores is above this."""
+LIKELY = 0.5
+"""A mask gets the name of its likeliest class if that is at least this probable."""
 ALIKE = 0.8
 """Of two masks of an object with an IoU above this the less sure one is no candidate."""
 
@@ -127,6 +131,22 @@ class PyramidModel:
             answers.append(_Answer(at_large, masks))
         chosen = _best(answers, objects=len(prompts), count=3 if multimask else 1, zoom=self.zoom)
         return PyramidMasks([masks for _, masks in answers], chosen, size=size, zoom=self.zoom)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What it tells apart; empty for weights without a class head."""
+        return () if self.plain.sam.class_head is None else CLASSES
+
+    def name_masks(self, embedding: PyramidEmbedding, masks: Sequence[Mask]) -> list[Mask]:
+        """Masks in pixels of the encoded image, with `label` and `label_score`; None where no class is likely."""
+        if self.plain.sam.class_head is None:
+            return list(masks)
+        chances = classify(self.plain.sam.class_head, embedding.plain.features, masks)  # (N, classes)
+        likeliest = zip(chances.argmax(axis=1).tolist(), chances.max(axis=1).tolist(), strict=True)
+        return [
+            replace(mask, label=CLASSES[k], label_score=chance) if chance >= LIKELY else mask
+            for mask, (k, chance) in zip(masks, likeliest, strict=True)
+        ]
 
     def _reduce(self, logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         """(N, h, w) logits of the large image -> (N, *size) of the plain one."""

@@ -22,8 +22,8 @@ AT_HAND_BYTES = 128 * 2**20
 away, and so on: a row of windows is worth keeping, and from there it has half as many."""
 
 
-def pack_masks(masks: Sequence[Mask], keys: Sequence[int]) -> Arrays:
-    """The arrays of masks in pixels of the grid; `keys` says which prompt each belongs to.
+def pack_masks(masks: Sequence[Mask], keys: Sequence[int], *, labels: Sequence[str] = ()) -> Arrays:
+    """The arrays of masks in pixels of the grid; `keys` says which prompt each belongs to. labels: all there are.
 
     A mask that fills its window has no bits: the inside of an object of any size costs nothing.
     """
@@ -34,6 +34,8 @@ def pack_masks(masks: Sequence[Mask], keys: Sequence[int]) -> Arrays:
         "window": np.array(windows, np.int32).reshape(-1, 4),
         "mask_score": np.array([mask.score for mask in masks], np.float32),
         "mask_stability": np.array([mask.stability for mask in masks], np.float32),
+        "label": np.array([-1 if m.label is None else labels.index(m.label) for m in masks], np.int16),
+        "label_score": np.array([mask.label_score for mask in masks], np.float32),
         "ends": np.cumsum([len(part) for part in bits], dtype=np.int64),
         "bits": np.concatenate([*bits, np.zeros(0, np.uint8)]),
     }

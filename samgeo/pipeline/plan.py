@@ -13,7 +13,7 @@ from samgeo import __version__
 from samgeo.errors import UsageError
 from samgeo.grid import Grid
 from samgeo.model.automatic import EverythingSettings
-from samgeo.model.contract import PromptableModel
+from samgeo.model.contract import NamesMasks, PromptableModel
 from samgeo.pipeline.checks import Checked
 from samgeo.pipeline.sought import Sought
 from samgeo.pipeline.tilejob import ModelAddress, Run
@@ -22,7 +22,7 @@ from samgeo.settings import Settings
 from samgeo.stretch import sample_windows
 from samgeo.tiling import Tiling
 
-FORMAT = 4
+FORMAT = 5
 """Raised when part files of an older version would mean something else."""
 
 SAMPLE_PX = 500_000
@@ -69,6 +69,7 @@ def make_plan(
         everything=_everything(settings, loaded),
         tiling=tiling,
         sought=checked.sought,
+        classes=loaded.classes if checked.sought is None and isinstance(loaded, NamesMasks) else (),
     )
     record = {
         "format": FORMAT,

@@ -12,12 +12,12 @@ import numpy as np
 from samgeo.pipeline.assembly import add_object
 from samgeo.pipeline.growth import GrowJob, GrownObject, Growths, needs_more
 from samgeo.pipeline.journal import Journal
-from samgeo.pipeline.parts import read_masks
+from samgeo.pipeline.parts import read_masks, require_part, unpack_mask
 from samgeo.pipeline.placing import lattice_window
 from samgeo.pipeline.prompting import ObjectPrompt
 from samgeo.pipeline.store import PolygonStore
 from samgeo.pipeline.tilejob import Run, TileJob
-from samgeo.pixels import Mask, Window
+from samgeo.pixels import Window
 from samgeo.prompts.placed import PlacedPrompts
 from samgeo.settings import Settings
 from samgeo.tiling import Tiling
@@ -92,9 +92,13 @@ def add_prompted(
     beyond = clicks_beyond(placed, groups)
     for window in groups:
         job = grown_in.get(window)
+        seen = require_part(_part(journal, "seen", window))
+        keys = seen["key"].tolist()
         found = {
-            key: GrownObject(key=key, pieces=(mask,), windows=1, open_ends=0) for key, mask in _seen(journal, window)
+            key: GrownObject(key=key, pieces=(unpack_mask(seen, row),), windows=1, open_ends=0)
+            for row, key in enumerate(keys)
         }
+        called = dict(zip(keys, zip(seen["label"].tolist(), seen["label_score"].tolist(), strict=True), strict=True))
         if job is not None:
             told, asked = Growths.read(job.part), {prompt.key for prompt in job.prompts}
             found = {key: one for key, one in found.items() if key not in asked}
@@ -103,6 +107,7 @@ def add_prompted(
             fates.reasons.update(told.refused)
             fates.beyond.update({key: beyond[key] for key in told.partial & beyond.keys()})
         for key, one in found.items():
+            label, label_score = called.get(key, (-1, 0.0))
             add_object(
                 store,
                 one.pieces,
@@ -112,7 +117,8 @@ def add_prompted(
                 score=one.pieces[0].score,
                 stability=one.pieces[0].stability,
                 tiles=one.windows,
-                label=-1,
+                label=label,
+                label_score=label_score,
             )
     return fates
 
@@ -120,10 +126,6 @@ def add_prompted(
 def _prompt(placed: PlacedPrompts, index: int) -> ObjectPrompt:
     given = placed[index]
     return ObjectPrompt(key=index, points=given.points, labels=given.labels, box=given.box)
-
-
-def _seen(journal: Journal, window: Window) -> list[tuple[int, Mask]]:
-    return read_masks(_part(journal, "seen", window))
 
 
 def clicks_beyond(placed: PlacedPrompts, groups: Groups) -> dict[int, int]:

@@ -40,7 +40,8 @@ COLUMNS = {
     "tiles": "int32",
     "model": "str",
 }
-"""What every feature carries, and its type; with words `label_score` follows, else the columns of the prompt layer."""
+"""What every feature carries, and its type. If the model says what things are, `label_score` follows, and then come the
+columns of the prompt layer."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,7 +165,9 @@ class _Work:
             raster.warn_if_blank()
         labels = self.plan.run.labels
         if labels:
-            done["words"] = {word: int((store.table["label"] == k).sum()) for k, word in enumerate(labels)}
+            done["words" if checked.sought else "labels"] = {
+                word: int((store.table["label"] == k).sum()) for k, word in enumerate(labels)
+            }
         if placed is not None:
             done["prompts"] = account(placed, found, set(store.table["key"].tolist()), done.pop("fates"))
         return Segmentation(

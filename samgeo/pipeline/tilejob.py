@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from samgeo.embeddings import EmbeddingCache
 from samgeo.errors import ModelError
 from samgeo.model.automatic import EverythingSettings, generate_masks
-from samgeo.model.contract import Embedding, PromptableModel
+from samgeo.model.contract import Embedding, NamesMasks, PromptableModel
 from samgeo.pipeline.journal import write_part
 from samgeo.pipeline.parts import pack_masks, require_part
 from samgeo.pipeline.prompting import ObjectPrompt, segment_objects
@@ -69,10 +69,13 @@ class Run:
     sought: Sought | None = None
     """The words that are looked for; None: everything, or what the prompts say."""
 
+    classes: tuple[str, ...] = ()
+    """What the model calls masks of itself, if nothing is sought."""
+
     @property
     def labels(self) -> tuple[str, ...]:
         """All labels that masks may have."""
-        return () if self.sought is None else self.sought.words
+        return self.classes if self.sought is None else self.sought.words
 
     def from_afar(self, scale: int) -> Run:
         """The same in pixels `scale` times as large."""
@@ -110,10 +113,10 @@ def run_tile(job: TileJob) -> int:
     if job.run.scale > 1:
         found = [(key, mask) for key, mask in found if _is_for_afar(mask.window, job)]
     masks = [mask for _, mask in found]
-    arrays = pack_masks(masks, [key for key, _ in found])
+    arrays = pack_masks(masks, [key for key, _ in found], labels=job.run.labels)
     if job.tile is not None:
-        tiling, labels = job.run.tiling, job.run.labels
-        arrays |= MaskTable.from_masks(masks, tile=job.tile, tiling=tiling, labels=labels).arrays()
+        tiling, labels, sought = job.run.tiling, job.run.labels, job.run.sought is not None
+        arrays |= MaskTable.from_masks(masks, tile=job.tile, tiling=tiling, labels=labels, sought=sought).arrays()
     write_part(job.part, arrays | witness.arrays())
     return len(found)
 
@@ -195,13 +198,21 @@ def _find(
 ) -> list[tuple[int, Mask]]:
     """Key and mask of each object, in the pixels of the window."""
     if job.tile is not None:
-        return [(-1, mask) for mask in generate_masks(model, embedding, job.run.everything, valid=valid)]
+        every = generate_masks(model, embedding, job.run.everything, valid=valid)
+        return [(-1, mask) for mask in _named(model, embedding, every)]
     prompts = [prompt.inside(job.window) for prompt in job.prompts]
     masks = segment_objects(
         model, embedding, prompts, granularity=job.run.granularity, batch=job.run.everything.points_per_batch
     )
     pairs = [(prompt.key, clip(mask, valid)) for prompt, mask in zip(prompts, masks, strict=True)]
-    return [(key, mask) for key, mask in pairs if not mask.window.is_empty]
+    there = [(key, mask) for key, mask in pairs if not mask.window.is_empty]
+    named = _named(model, embedding, [mask for _, mask in there])
+    return [(key, mask) for (key, _), mask in zip(there, named, strict=True)]
+
+
+def _named(model: PromptableModel, embedding: Embedding, masks: list[Mask]) -> list[Mask]:
+    """The masks with what the model calls them, if it does."""
+    return model.name_masks(embedding, masks) if isinstance(model, NamesMasks) else masks
 
 
 def _is_for_afar(box: Window, job: TileJob) -> bool:

@@ -17,6 +17,7 @@ TAKEN = frozenset(
         "id",
         "prompt_id",
         "label",
+        "label_score",
         "score",
         "stability",
         "area_m2",

@@ -56,8 +56,10 @@ class Distant:
     """Its bounding box, in pixels of the level."""
     area_px: int
     """Number of pixels of the level."""
+    word: int
+    """Number of the word that it was sought as, -1 for none."""
     label: int
-    """Number of the label, -1 for none."""
+    """Number of what it is called, -1 for none."""
     label_score: float
     """How sure the model is of the label."""
 
@@ -87,11 +89,11 @@ def take_from_afar(
     """
     kept = np.ones(len(near.stitched), dtype=bool)
     taken: list[Distant] = []
-    is_open, boxes, labels = ends > 0, _boxes(near.stitched), near.stitched.labels
+    is_open, boxes, words = ends > 0, _boxes(near.stitched), near.stitched.words
     for level in far:
         for seen in _whole(level):
             # Fewer pixels cannot touch half of what is seen.
-            asked = kept & (labels == seen.label) & (is_open | (near.stitched.area >= SAME * seen.area_px))
+            asked = kept & (words == seen.word) & (is_open | (near.stitched.area >= SAME * seen.area_px))
             held, within = _compare(seen, near, boxes, asked)
             held_by_taken = any(_share(seen, [other.mask], other.scale)[0] >= SAME for other in _meeting(seen, taken))
             joined = is_open & (within >= WITHIN)
@@ -163,17 +165,18 @@ def _whole(level: Level) -> Iterator[Distant]:
                 index=int(table.index[row]),
                 window=table.box(row),
                 area_px=int(stitched.area[k]),
+                word=int(table.word[row]),
                 label=int(table.label[row]),
                 label_score=float(table.label_score[row]),
             )
 
 
 def _meeting(seen: Distant, others: Iterable[Distant]) -> Iterator[Distant]:
-    """Those of the same label whose boxes share a pixel with that of an object."""
+    """Those of the same word whose boxes share a pixel with that of an object."""
     own = seen.edges
     for other in others:
         edges = other.edges
-        if other.label == seen.label and (np.minimum(own[2:], edges[2:]) > np.maximum(own[:2], edges[:2])).all():
+        if other.word == seen.word and (np.minimum(own[2:], edges[2:]) > np.maximum(own[:2], edges[:2])).all():
             yield other
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,9 +46,9 @@ class StitchedObject:
     stability: float
     """Stability of the mask, or the mean of the chain's masks weighted by area."""
     label: int
-    """Number of the label, -1 for none."""
+    """Number of what it is called, -1 for none: what its masks are called most surely, weighted by area."""
     label_score: float
-    """How sure the model is of the label, the mean of the chain's masks weighted by area."""
+    """How sure the model is of that; a mask that is called otherwise counts as 0."""
 
     @property
     def tiles(self) -> int:
@@ -81,20 +82,21 @@ class Stitched:
             raise IndexError(f"object {k}: expected 0 to {len(self) - 1}")
         rows, table = self.rows[self.starts[k] : self.starts[k + 1]], self.table
         weight = table.area[rows] / table.area[rows].sum(dtype=np.int64)
+        label, label_score = _called(table.label[rows], table.label_score[rows] * weight)
         return StitchedObject(
             members=tuple(zip(table.tile[rows].tolist(), table.index[rows].tolist(), strict=True)),
             window=_bounds(table, rows),
             area_px=int(self.area[k]),
             score=float((table.score[rows] * weight).sum()),
             stability=float((table.stability[rows] * weight).sum()),
-            label=int(table.label[rows[0]]),
-            label_score=float((table.label_score[rows] * weight).sum()),
+            label=label,
+            label_score=label_score,
         )
 
     @property
-    def labels(self) -> NDArray[np.int16]:
-        """(objects,) number of the label, -1 for none."""
-        return self.table.label[self.rows[self.starts[:-1]]]
+    def words(self) -> NDArray[np.int16]:
+        """(objects,) number of the word that each was sought as, -1 for none."""
+        return self.table.word[self.rows[self.starts[:-1]]]
 
     def pieces(self, k: int, crops: Crops) -> Iterator[Mask]:
         """Object `k` in pixels of the grid: masks that share no pixel and together are the object.
@@ -102,6 +104,12 @@ class Stitched:
         A single mask comes as it is; a chain comes core by core in row-major order, one piece in memory at a time.
         """
         return _pieces(self.rows[self.starts[k] : self.starts[k + 1]], self.table, self.tiling, crops)
+
+
+def _called(labels: NDArray[np.int16], shares: NDArray[np.floating[Any]]) -> tuple[int, float]:
+    """The label with the largest sum of shares, of equals the first in the list, and that sum; -1 if there is none."""
+    sums = np.bincount(labels[labels >= 0], shares[labels >= 0])
+    return (int(sums.argmax()), float(sums.max())) if len(sums) else (-1, 0.0)
 
 
 def link(table: MaskTable, tiling: Tiling, crops: Crops) -> Stitched:

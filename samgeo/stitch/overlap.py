@@ -82,7 +82,7 @@ def compare(table: MaskTable, one: Strip, other: Strip) -> NDArray[np.void]:
         return np.zeros(0, dtype=PAIR)
     common = (one.shown @ other.shown.T).tocoo()
     a, b = common.row, common.col  # parts that share a pixel
-    fits = table.label[one.row[a]] == table.label[other.row[b]]
+    fits = table.word[one.row[a]] == table.word[other.row[b]]
     a, b, shared = a[fits], b[fits], common.data[fits].astype(np.int64)
     agreement = _agreement(table, one, other, (a, b, shared))
     good = agreement >= SAME

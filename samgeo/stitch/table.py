@@ -1,4 +1,4 @@
-"""MaskTable: what stitching must know of every mask of a raster, in 47 bytes each; the pixels stay where they are."""
+"""MaskTable: what stitching must know of every mask of a raster, in 49 bytes each; the pixels stay where they are."""
 
 from __future__ import annotations
 
@@ -44,8 +44,10 @@ class MaskTable:
     """Stability, 0 to 1."""
     cut: NDArray[np.bool_]
     """True if the mask touches a border of its read window that is not a border of the grid, and so may go on there."""
+    word: NDArray[np.int16]
+    """Number of the word that the mask was sought as, -1 for none; only masks of one word are one object."""
     label: NDArray[np.int16]
-    """Number of the mask's label, -1 for none; only masks with equal labels are one object."""
+    """Number of what the mask is called, -1 for none; the masks of an object may be called differently."""
     label_score: NDArray[np.float32]
     """How sure the model is of the label, 0 to 1."""
 
@@ -53,10 +55,13 @@ class MaskTable:
         return len(self.tile)
 
     @classmethod
-    def from_masks(cls, masks: Sequence[Mask], *, tile: Tile, tiling: Tiling, labels: Sequence[str] = ()) -> MaskTable:
+    def from_masks(
+        cls, masks: Sequence[Mask], *, tile: Tile, tiling: Tiling, labels: Sequence[str] = (), sought: bool = True
+    ) -> MaskTable:
         """The rows of one tile.
 
         masks: in pixels of the grid, inside the tile's read window and the grid. labels: all labels there are.
+        sought: they are words that were sought, not what a model says of masks that were found without them.
         Raises UsageError for a mask without pixels, one that reaches outside, and a label that is not in `labels`.
         """
         grid = Window(row=0, col=0, height=tiling.height, width=tiling.width)
@@ -68,6 +73,7 @@ class MaskTable:
             if mask.label is not None and mask.label not in labels:
                 raise UsageError(f"mask {position} of tile {tile.index} is a {mask.label!r}: expected one of {labels}")
         windows = [mask.window for mask in masks]
+        label = np.array([-1 if m.label is None else labels.index(m.label) for m in masks], dtype=np.int16)
         return cls(
             tile=np.full(len(masks), tile.index, dtype=np.int32),
             index=np.arange(len(masks), dtype=np.int32),
@@ -80,7 +86,8 @@ class MaskTable:
             score=np.array([mask.score for mask in masks], dtype=np.float32),
             stability=np.array([mask.stability for mask in masks], dtype=np.float32),
             cut=np.array([is_cut(window, tile.read, tiling) for window in windows], dtype=bool),
-            label=np.array([-1 if m.label is None else labels.index(m.label) for m in masks], dtype=np.int16),
+            word=label if sought else np.full_like(label, -1),
+            label=label,
             label_score=np.array([mask.label_score for mask in masks], dtype=np.float32),
         )
 

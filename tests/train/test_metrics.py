@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from benchmarks import quality
+from benchmarks import calibration, quality
 from benchmarks.baselines import filled_box, grabcut, region_growing
 from samgeo.errors import PromptError
 from samgeo.pixels import BACKGROUND, FOREGROUND, PADDING, Mask, Window
@@ -243,3 +243,10 @@ def test_missing_windows_are_an_error_with_its_fix(tmp_path, capsys):
 
 def _one_piece(mask):
     return ndimage.label(mask.pixels)[1] == 1
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_honest_scores_have_no_calibration_error(scores: list[float]) -> None:
+    assert calibration.error_of([(score, score) for score in scores]) == pytest.approx(0)
+    assert sum(one.count for one in calibration.bins_of([(score, 0.5) for score in scores])) == len(scores)
+    assert calibration.error_of([(score, score - 0.25) for score in scores]) == pytest.approx(0.25)
