@@ -28,7 +28,7 @@ from samgeo.pipeline.plan import as_address
 from samgeo.pipeline.prompting import ObjectPrompt, stack_prompts
 from samgeo.pipeline.result import Origin, Segmentation, outline
 from samgeo.pipeline.store import PolygonStore
-from samgeo.pipeline.tilejob import ModelAddress, clip, encode
+from samgeo.pipeline.tilejob import ModelAddress, clip, encode, name_masks
 from samgeo.pixels import BACKGROUND, FOREGROUND, Mask, PixelPrompts, Window
 from samgeo.polygons import check_vertices, pixel_polygons
 from samgeo.prompts.prompts import Prompts
@@ -55,6 +55,10 @@ class Candidate:
     """IoU of the mask cut at a logit of +1 with the one cut at -1, 0 to 1."""
     mask: Mask = field(repr=False)
     """The same in pixels of the working grid."""
+    label: str | None = None
+    """What the model calls it, if it does."""
+    label_score: float = 0.0
+    """How sure the model is of that, 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -220,11 +224,14 @@ class Session:
     def accept(self, label: str | None = None) -> int:
         """Make the chosen candidate a feature, and begin with the next object. Returns the feature's id.
 
+        label: what it is; None: what the model calls it.
         Raises `UsageError` if there is no candidate.
         """
         candidate = self.chosen
         if candidate is None:
             raise UsageError("nothing to accept: expected a click or a box that finds an object first")
+        sure = candidate.label_score if label is None else 1.0
+        label = candidate.label if label is None else label
         if label is not None and label not in self._labels:
             self._labels.append(label)
         self._store.add(
@@ -234,6 +241,7 @@ class Session:
             stability=candidate.stability,
             tiles=1,
             label=-1 if label is None else self._labels.index(label),
+            label_score=sure,
         )
         self.clear()
         return len(self._store)
@@ -272,7 +280,8 @@ class Session:
         if known is not None:
             prompts = PixelPrompts(points=prompts.points, labels=prompts.labels, boxes=prompts.boxes, masks=known[None])
         decoded = self._model.decode(embedding, prompts, multimask=prompt.is_ambiguous and known is None)
-        masks = [clip(mask, valid).shift(window.row, window.col) for mask in decoded.to_masks()[0]]
+        masks = [clip(mask, valid) for mask in decoded.to_masks()[0]]
+        masks = [mask.shift(window.row, window.col) for mask in name_masks(self._model, embedding, masks)]
         order = _distinct(masks)
         return replace(
             wanted,
@@ -296,7 +305,14 @@ class Session:
         polygon = pixel_polygons(mask)
         check_vertices(polygon, self._settings.max_vertices, "the object under the click")
         geometry = outline(polygon, self.grid, self._settings)
-        return Candidate(geometry=geometry, score=mask.score, stability=mask.stability, mask=mask)
+        return Candidate(
+            geometry=geometry,
+            score=mask.score,
+            stability=mask.stability,
+            mask=mask,
+            label=mask.label,
+            label_score=mask.label_score,
+        )
 
     def _look(self, window: Window) -> tuple[Embedding, NDArray[np.bool_]]:
         """The embedding of a window and its valid pixels (h, w)."""

@@ -14,6 +14,7 @@ from samgeo.model.weights import load_model
 from samgeo.pipeline.segment import segment
 from samgeo.pixels import Mask
 from samgeo.prompts.prompts import Prompts
+from samgeo.session import Session
 from samgeo.settings import Settings
 from samgeo.stitch.link import link
 from samgeo.stitch.table import MaskTable
@@ -85,6 +86,16 @@ def test_prompted_objects_are_called_something_too() -> None:
     assert [f.geometry.wkb for f in named] == [f.geometry.wkb for f in plain]
     assert [f.attributes["label"] for f in named] == ["large", "large", "small", None]
     assert [f.attributes["label"] for f in plain] == [None] * 4
+
+
+def test_a_session_says_what_it_takes_a_candidate_for_and_hears_what_it_is() -> None:
+    with Session(SCENE.image, GRID, model=Naming(SCENE), settings=Settings(tile_px=64, use_cache=False)) as session:
+        for (col, row), label in (((20.5, 15.5), None), ((126.5, 104.5), "shed"), ((101.5, 6.5), None)):
+            x, y = GRID.to_map([col], [row])
+            session.add_point(float(x[0]), float(y[0]))
+            session.accept(label=label)
+        said = [(f.attributes["label"], round(f.attributes["label_score"], 3)) for f in session.features]
+    assert said == [("large", 0.9), ("shed", 1.0), (None, 0.0)]
 
 
 def test_a_column_of_ones_own_called_label_score_keeps_its_values() -> None:

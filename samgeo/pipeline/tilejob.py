@@ -199,18 +199,18 @@ def _find(
     """Key and mask of each object, in the pixels of the window."""
     if job.tile is not None:
         every = generate_masks(model, embedding, job.run.everything, valid=valid)
-        return [(-1, mask) for mask in _named(model, embedding, every)]
+        return [(-1, mask) for mask in name_masks(model, embedding, every)]
     prompts = [prompt.inside(job.window) for prompt in job.prompts]
     masks = segment_objects(
         model, embedding, prompts, granularity=job.run.granularity, batch=job.run.everything.points_per_batch
     )
     pairs = [(prompt.key, clip(mask, valid)) for prompt, mask in zip(prompts, masks, strict=True)]
     there = [(key, mask) for key, mask in pairs if not mask.window.is_empty]
-    named = _named(model, embedding, [mask for _, mask in there])
+    named = name_masks(model, embedding, [mask for _, mask in there])
     return [(key, mask) for (key, _), mask in zip(there, named, strict=True)]
 
 
-def _named(model: PromptableModel, embedding: Embedding, masks: list[Mask]) -> list[Mask]:
+def name_masks(model: PromptableModel, embedding: Embedding, masks: list[Mask]) -> list[Mask]:
     """The masks with what the model calls them, if it does."""
     return model.name_masks(embedding, masks) if isinstance(model, NamesMasks) else masks
 
