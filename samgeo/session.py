@@ -180,12 +180,7 @@ class Session:
         Raises `PromptError` for a place that is not on the raster or has no data, or if the first click is beside the
         object.
         """
-        placed = Prompts(points=[(x, y)], crs="raster").to_pixels(
-            self.grid, native_grid=self._raster.native_grid, valid=self._raster.valid_at
-        )
-        col, row = placed.points[0].tolist()
-        label = FOREGROUND if positive else BACKGROUND
-        return self._go(replace(self._now, points=(*self._now.points, (col, row)), labels=(*self._now.labels, label)))
+        return self._go(self._with_point(x, y, positive=positive))
 
     def add_box(self, x_min: float, y_min: float, x_max: float, y_max: float) -> tuple[Candidate, ...]:
         """A box in map coordinates around the object; it replaces an earlier one. Returns the new candidates.
@@ -195,6 +190,14 @@ class Session:
         prompts = Prompts(boxes=[(x_min, y_min, x_max, y_max)], crs="raster")
         placed = prompts.to_pixels(self.grid, native_grid=self._raster.native_grid)
         return self._go(replace(self._now, box=placed[0].box))
+
+    def preview(self, x: float, y: float, *, positive: bool = True) -> Candidate | None:
+        """What one more click at map coordinates would show, without clicking; None if nothing was found.
+
+        Raises as `add_point`.
+        """
+        answered = self._answer(self._with_point(x, y, positive=positive))
+        return answered.candidates[0] if answered.candidates else None
 
     def undo(self) -> tuple[Candidate, ...]:
         """Take the last click or box back. Returns the candidates as they were."""
@@ -254,6 +257,15 @@ class Session:
         """Encode the window that a click at map coordinates would use, so that the click is answered at once."""
         placed = Prompts(points=[(x, y)], crs="raster").to_pixels(self.grid, native_grid=self._raster.native_grid)
         self._look(fine_window(self._tiling, placed[0].window, self._seen))
+
+    def _with_point(self, x: float, y: float, *, positive: bool) -> _Snapshot:
+        """The present clicks and one more, not answered yet."""
+        placed = Prompts(points=[(x, y)], crs="raster").to_pixels(
+            self.grid, native_grid=self._raster.native_grid, valid=self._raster.valid_at
+        )
+        col, row = placed.points[0].tolist()
+        label = FOREGROUND if positive else BACKGROUND
+        return replace(self._now, points=(*self._now.points, (col, row)), labels=(*self._now.labels, label))
 
     def _go(self, wanted: _Snapshot) -> tuple[Candidate, ...]:
         """Answer a new snapshot of clicks and make it the present one; the present stays if that fails."""

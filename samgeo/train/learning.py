@@ -90,14 +90,8 @@ def learn(  # noqa: PLR0913 - what is read, how it is read, what learns, and wha
     network = load_network(model, device=device, precision="exact")
     if not isinstance(network, Model):
         raise ModelError(f"{network.name}: finds all instances at once and learns from no prompts; use another model")
-    placed = read_drawn(
-        labels,
-        raster,
-        bands=bands,
-        resolution_m=resolution_m,
-        crs=raster_crs,
-        tile_px=tile_px or network.tile_px,
-    )
+    side_px = tile_px or network.tile_px
+    placed = read_drawn(labels, raster, bands=bands, resolution_m=resolution_m, crs=raster_crs, tile_px=side_px)
     shown, judged = hold_out(placed.windows, held_out)
     folder = path.with_suffix(".training")
     before = _judge(network, judged, tell, "judging")

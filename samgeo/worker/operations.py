@@ -1,0 +1,320 @@
+"""What a client may ask for: plain functions from a frame to a frame, so that another transport can carry them too.
+
+Coordinates are those of the session's CRS. An outline travels as rings: `rings` in the header counts the corners of
+each ring of each polygon, and the payload holds the corners, x and y as little-endian float64, ring after ring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import shapely
+from affine import Affine
+
+from samgeo import __version__
+from samgeo.errors import UsageError
+from samgeo.grid import Grid, parse_crs
+from samgeo.model.contract import NamesMasks, PromptableModel
+from samgeo.model.spec import DEFAULT_MODEL
+from samgeo.session import Candidate, Session
+from samgeo.settings import Settings
+from samgeo.worker.frames import PROTOCOL, Frame
+
+MOST_SESSIONS = 8
+"""Each holds the embeddings of a few windows."""
+CORNER = np.dtype("<f8")
+"""A coordinate in a payload."""
+SETTINGS = frozenset(
+    {
+        "bands",
+        "layer",
+        "max_vertices",
+        "overlap_px",
+        "raster_crs",
+        "resolution_m",
+        "simplify_m",
+        "smooth",
+        "square",
+        "tile_px",
+        "use_cache",
+    }
+)
+"""Those of `Settings` that `open` takes."""
+
+
+@dataclass
+class Desk:
+    """What is open."""
+
+    load: Callable[..., PromptableModel]
+    """`load_model`, or what stands for it."""
+    models: dict[tuple[str, str, str], PromptableModel] = field(default_factory=dict)
+    """By name, device and precision."""
+    sessions: dict[str, Session] = field(default_factory=dict)
+    """By the id that the client was told."""
+    opened: int = 0
+    """How many sessions there were so far."""
+
+    def close(self) -> None:
+        """Close all sessions."""
+        while self.sessions:
+            self.sessions.popitem()[1].close()
+
+
+def answer(desk: Desk, frame: Frame) -> Frame:
+    """Do what a frame asks for. Raises an error of `samgeo.errors`; what is open stays as it was then."""
+    name = frame.header.get("op")
+    operation = OPERATIONS.get(name) if isinstance(name, str) else None
+    if operation is None:
+        raise UsageError(f"op {name!r}: expected one of {', '.join(OPERATIONS)}")
+    return operation(desk, frame.header, frame.payload)
+
+
+def _hello(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
+    """Who is here. `protocol`: what the client speaks."""
+    spoken = _get(header, "protocol", int)
+    if spoken != PROTOCOL:
+        raise UsageError(f"hello: protocol {spoken}: expected {PROTOCOL}. Fix: install matching versions of both sides")
+    return Frame({"protocol": PROTOCOL, "samgeo": __version__, "ops": list(OPERATIONS), "default_model": DEFAULT_MODEL})
+
+
+def _load(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
+    """Load a model ahead. `model`, `device`, `precision`: as of `load_model`."""
+    model = _model(desk, header)
+    classes = list(model.classes) if isinstance(model, NamesMasks) else []
+    return Frame(
+        {"model": model.name, "sha256": model.sha256, "precision": model.precision, "tile_px": model.tile_px}
+        | {"classes": classes}
+    )
+
+
+def _open(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:
+    """Open a raster by `path`, or the RGB crop in the payload: `width`, `height`, `transform`, `crs`; `settings`."""
+    if len(desk.sessions) >= MOST_SESSIONS:
+        raise UsageError(f"open: {MOST_SESSIONS} sessions are open. Fix: close one of {', '.join(desk.sessions)}")
+    settings = _get(header, "settings", dict, {})
+    unknown = sorted(map(str, settings.keys() - SETTINGS))
+    if unknown:
+        raise UsageError(f"open: settings {', '.join(unknown)}: expected some of {', '.join(sorted(SETTINGS))}")
+    bands = settings.get("bands")
+    if bands is not None and not (isinstance(bands, list) and all(isinstance(band, int) for band in bands)):
+        raise UsageError(f"open: bands {bands!r}: expected a list of band numbers from 1")
+    try:
+        chosen = Settings(**settings)
+    except TypeError as error:
+        raise UsageError(f"open: settings {settings!r}: {error}") from error
+    model = _model(desk, header)
+    if "path" in header:
+        session = Session(_get(header, "path", str), model=model, settings=chosen)
+    else:
+        session = Session(*_crop(header, payload), model=model, settings=chosen)
+    desk.opened += 1
+    name = f"s{desk.opened}"
+    desk.sessions[name] = session
+    grid = session.grid
+    return Frame(
+        {
+            "session": name,
+            "crs": None if grid.crs is None else grid.crs.to_wkt(),
+            "width": grid.width,
+            "height": grid.height,
+            "transform": list(grid.transform)[:6],
+        }
+    )
+
+
+def _crop(header: Mapping[str, Any], payload: bytes) -> tuple[np.ndarray[Any, Any], Grid]:
+    width, height = _get(header, "width", int), _get(header, "height", int)
+    if width < 1 or height < 1 or len(payload) != 3 * width * height:
+        raise UsageError(
+            f"open: {len(payload)} bytes of pixels for {width} x {height} px: expected 3 a pixel, red, green, blue"
+        )
+    numbers = _get(header, "transform", list)
+    if len(numbers) != 6 or not all(isinstance(n, (int, float)) for n in numbers):
+        raise UsageError(f"open: transform {numbers}: expected the six numbers of an affine transform, a to f")
+    crs = header.get("crs")
+    grid = Grid(width=width, height=height, transform=Affine(*map(float, numbers)), crs=parse_crs(crs) if crs else None)
+    return np.frombuffer(payload, np.uint8).reshape(height, width, 3), grid
+
+
+def _point(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
+    """A click at `x`, `y`; `positive`: on the object or beside it."""
+    session = _session(desk, header)
+    session.add_point(*_place(header), positive=_get(header, "positive", bool, True))
+    return _candidates(session)
+
+
+def _box(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
+    """A box: `x_min`, `y_min`, `x_max`, `y_max`."""
+    session = _session(desk, header)
+    session.add_box(*(_get(header, name, float) for name in ("x_min", "y_min", "x_max", "y_max")))
+    return _candidates(session)
+
+
+def _preview(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
+    """What one more click at `x`, `y` would show; nothing changes."""
+    session = _session(desk, header)
+    found = session.preview(*_place(header), positive=_get(header, "positive", bool, True))
+    return _told([] if found is None else [found])
+
+
+def _undo(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
+    session = _session(desk, header)
+    session.undo()
+    return _candidates(session)
+
+
+def _redo(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
+    session = _session(desk, header)
+    session.redo()
+    return _candidates(session)
+
+
+def _choose(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
+    """Take candidate `index`."""
+    session = _session(desk, header)
+    session.choose(_get(header, "index", int))
+    return _candidates(session)
+
+
+def _clear(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
+    session = _session(desk, header)
+    session.clear()
+    return _candidates(session)
+
+
+def _accept(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
+    """Make the chosen candidate a feature; `label`: what it is."""
+    session = _session(desk, header)
+    number = session.accept(_get(header, "label", str, None))
+    feature = session.features[number - 1]
+    rings, corners = _rings(feature.geometry)
+    return Frame({"attributes": dict(feature.attributes), "rings": rings}, corners)
+
+
+def _prefetch(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
+    """Encode the window that a click at `x`, `y` would use."""
+    _session(desk, header).prefetch(*_place(header))
+    return Frame({})
+
+
+def _save(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
+    """Write what was accepted to `path`; `overwrite`."""
+    session = _session(desk, header)
+    path = session.save(_get(header, "path", str), overwrite=_get(header, "overwrite", bool, False))
+    return Frame({"path": str(path), "features": len(session.features)})
+
+
+def _close(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
+    """Close a session and forget what it held."""
+    _session(desk, header).close()
+    del desk.sessions[header["session"]]
+    return Frame({})
+
+
+Operation = Callable[[Desk, Mapping[str, Any], bytes], Frame]
+OPERATIONS: dict[str, Operation] = {
+    "hello": _hello,
+    "load": _load,
+    "open": _open,
+    "point": _point,
+    "box": _box,
+    "preview": _preview,
+    "undo": _undo,
+    "redo": _redo,
+    "choose": _choose,
+    "clear": _clear,
+    "accept": _accept,
+    "prefetch": _prefetch,
+    "save": _save,
+    "close": _close,
+}
+"""By the name that a header gives as `op`."""
+
+
+def _model(desk: Desk, header: Mapping[str, Any]) -> PromptableModel:
+    name = _get(header, "model", str, DEFAULT_MODEL)
+    device, precision = _get(header, "device", str, "auto"), _get(header, "precision", str, "auto")
+    key = name, device, precision
+    if key not in desk.models:
+        loaded = desk.load(name, device=device, precision=precision)
+        desk.models = {key: loaded}  # one at a time: two may not fit
+    return desk.models[key]
+
+
+def _session(desk: Desk, header: Mapping[str, Any]) -> Session:
+    name = _get(header, "session", str)
+    if name not in desk.sessions:
+        raise UsageError(f"session {name!r}: expected one of {', '.join(desk.sessions) or 'none: open one first'}")
+    return desk.sessions[name]
+
+
+def _candidates(session: Session) -> Frame:
+    chosen = session.chosen
+    index = None if chosen is None else session.candidates.index(chosen)
+    told = _told(session.candidates)
+    return Frame(told.header | {"chosen": index}, told.payload)
+
+
+def _told(candidates: Sequence[Candidate]) -> Frame:
+    parts, corners = [], []
+    for candidate in candidates:
+        rings, data = _rings(candidate.geometry)
+        parts.append(
+            {
+                "score": candidate.score,
+                "stability": candidate.stability,
+                "label": candidate.label,
+                "label_score": candidate.label_score,
+                "area_px": candidate.mask.area_px,
+                "rings": rings,
+            }
+        )
+        corners.append(data)
+    return Frame({"candidates": parts}, b"".join(corners))
+
+
+def _rings(geometry: Any) -> tuple[list[list[int]], bytes]:
+    """Corners of each ring of each polygon, outer ring first; and the corners themselves."""
+    counts, corners = [], []
+    for polygon in shapely.get_parts(geometry):
+        rings = shapely.get_rings(polygon)
+        counts.append([len(shapely.get_coordinates(ring)) for ring in rings])
+        corners += [shapely.get_coordinates(ring).astype(CORNER).tobytes() for ring in rings]
+    return counts, b"".join(corners)
+
+
+def _place(header: Mapping[str, Any]) -> tuple[float, float]:
+    return _get(header, "x", float), _get(header, "y", float)
+
+
+_MISSING = object()
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    list: "a list",
+    dict: "an object",
+}
+
+
+def _get(header: Mapping[str, Any], name: str, kind: type, default: Any = _MISSING) -> Any:
+    """A value of a header by its name. Raises UsageError if it is missing without default, or of another kind."""
+    value = header.get(name, default)
+    if value is _MISSING:
+        raise UsageError(f"{header.get('op')}: {name} is missing: expected {_WORDS[kind]}")
+    if value is None and default is None:
+        return None
+    fits = isinstance(value, (int, float) if kind is float else kind)
+    if not fits or (kind is not bool and isinstance(value, bool)):
+        raise UsageError(f"{header.get('op')}: {name} is {value!r}: expected {_WORDS[kind]}")
+    if kind is not float:
+        return value
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise UsageError(f"{header.get('op')}: {name} has {len(str(value))} digits: expected a number") from error
