@@ -2,6 +2,7 @@
 # make test     the whole suite             make lint    format, style, types, layers
 # make sweep    the suite with 20 times the property examples, and the tests marked `sweep`; about an hour
 # make quality  how good MODEL is on the windows that `python -m samgeo.train.prepare` made, beside the baselines
+# make plugin   the zip that QGIS installs      make plugin-test   its tests in real QGIS, which is installed if it can be
 # make venv     only the environment        make clean   remove environment, caches and demo output
 #
 # PYTHON       which interpreter builds the environment (3.11, 3.12 or 3.13)
@@ -28,7 +29,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 GROUND := pyproject.toml constraints.txt Makefile
 
-.PHONY: help venv dev demo test lint sweep quality clean
+.PHONY: help venv dev demo test lint sweep quality plugin plugin-test clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -73,5 +74,12 @@ lint: dev
 quality: venv
 	@$(BIN)/python -m benchmarks.quality $(MODEL) --baselines
 
+plugin: venv
+	@$(BIN)/python qgis_plugin/build.py
+
+plugin-test: dev
+	@$(BIN)/python qgis_plugin/build.py
+	@SAMGEO_PYTHON=$$PWD/$(BIN)/python qgis_plugin/test.sh
+
 clean:
-	rm -rf $(VENV) $(DEMO) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-qgis $(DEMO) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

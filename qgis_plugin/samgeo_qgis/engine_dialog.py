@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where the engine comes from: a Python that has samgeo, or one click that makes one; and a report for bugs."""
+
+from qgis.core import QgsSettings
+from qgis.gui import QgsFileWidget
+from qgis.PyQt.QtWidgets import (
+    QApplication,
+    QDialog,
+    QDialogButtonBox,
+    QFormLayout,
+    QLabel,
+    QPlainTextEdit,
+    QPushButton,
+    QVBoxLayout,
+)
+
+from . import interpreter
+
+
+class EngineDialog(QDialog):
+    """Name a Python, or make an environment."""
+
+    def __init__(self, engine, parent=None):
+        super().__init__(parent)
+        self.setWindowTitle(self.tr("The engine of samgeo"))
+        self.setMinimumWidth(560)
+        self._engine, self._installer = engine, None
+        about = QLabel(
+            self.tr(
+                "The engine is the Python package samgeo. It runs beside QGIS in a Python of its own, so that neither "
+                "can harm the other. Nothing leaves this machine."
+            )
+        )
+        about.setWordWrap(True)
+        self.python = QgsFileWidget()
+        self.python.setFilePath(QgsSettings().value(interpreter.KEY, "", str))
+        self.python.setToolTip(self.tr("A python program of an environment in which samgeo is installed"))
+        self.wheels = QgsFileWidget()
+        self.wheels.setStorageMode(QgsFileWidget.StorageMode.GetDirectory)
+        self.wheels.setToolTip(self.tr("To install without a network: a folder with the packages"))
+        self.make = QPushButton(self.tr("Make an environment now"))
+        self.make.clicked.connect(self.install)
+        self.report = QPushButton(self.tr("Diagnose"))
+        self.report.clicked.connect(self.diagnose)
+        self.text = QPlainTextEdit()
+        self.text.setReadOnly(True)
+        self.text.setMinimumHeight(180)
+        form = QFormLayout()
+        form.addRow(self.tr("Python with samgeo"), self.python)
+        form.addRow(self.tr("Offline folder"), self.wheels)
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        for part in (about, self.make, self.report, self.text):
+            layout.addWidget(part)
+        layout.insertLayout(1, form)
+        layout.addWidget(buttons)
+        found = interpreter.find_python()
+        self.text.setPlainText(found or self.tr("There is no engine yet."))
+
+    def accept(self):
+        """Remember the Python."""
+        QgsSettings().setValue(interpreter.KEY, self.python.filePath().strip())
+        super().accept()
+
+    def reject(self):
+        """Stop what is under way."""
+        if self._installer is not None:
+            self._installer.cancel()
+        super().reject()
+
+    def install(self):
+        """Make the environment."""
+        base = interpreter.base_python()
+        if base is None:
+            self.text.setPlainText(
+                self.tr("No Python 3.11 or later was found here. Fix: install one, or name yours above.")
+            )
+            return
+        self.make.setEnabled(False)
+        self.text.clear()
+        self._installer = interpreter.Installer(
+            base, interpreter.own_folder(), self.wheels.filePath() or None, parent=self
+        )
+        self._installer.said.connect(self.text.appendPlainText)
+        self._installer.done.connect(self._done)
+        self._installer.start()
+
+    def diagnose(self):
+        """Show the report, and keep it for pasting."""
+        text = interpreter.diagnose(self._engine)
+        self.text.setPlainText(text)
+        QApplication.clipboard().setText(text)
+
+    def _done(self, worked, what):
+        self._installer = None
+        self.make.setEnabled(True)
+        self.text.appendPlainText(
+            self.tr("Ready: {}").format(what) if worked else self.tr("It did not work: {}").format(what)
+        )

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which Python the engine runs in: one that the user names, or one that is made for it beside the profile."""
+
+import os
+import sys
+
+from qgis.core import Qgis, QgsApplication, QgsSettings
+from qgis.PyQt.QtCore import QObject, QProcess, pyqtSignal
+
+from .engine import clean_environment
+
+KEY = "samgeo/python"
+VARIABLE = "SAMGEO_PYTHON"
+"""Names a Python, before what is set."""
+
+
+def own_folder():
+    """Where the environment is made: never in the plugin's folder, which updates replace."""
+    return os.path.join(QgsApplication.qgisSettingsDirPath(), "samgeo-engine")
+
+
+def python_in(folder):
+    """The interpreter of an environment."""
+    return os.path.join(folder, "Scripts", "python.exe") if os.name == "nt" else os.path.join(folder, "bin", "python")
+
+
+def find_python():
+    """The Python that the engine runs in, or None: set by the user, or made here."""
+    for path in (os.environ.get(VARIABLE), QgsSettings().value(KEY, "", str), python_in(own_folder())):
+        if path and os.path.isfile(path):
+            return path
+    return None
+
+
+def base_python():
+    """A Python of this machine that can make environments, or None. QGIS's own program is none."""
+    names = ["python3.exe", "python.exe"] if os.name == "nt" else ["bin/python3", "bin/python3.11", "bin/python"]
+    for prefix in (sys.base_prefix, sys.prefix, "/usr"):
+        for name in names:
+            path = os.path.join(prefix, name)
+            if os.path.isfile(path):
+                return path
+    return None
+
+
+class Installer(QObject):
+    """Makes the environment and installs samgeo into it, in the background."""
+
+    said = pyqtSignal(str)
+    """A line of output."""
+    done = pyqtSignal(bool, str)
+    """Whether it worked, and the Python, or why not."""
+
+    def __init__(self, base, folder, wheels=None, package="samgeo", parent=None):
+        """base: a Python. folder: of the environment. wheels: a folder to install from, without a network."""
+        super().__init__(parent)
+        self._folder = folder
+        source = ["--no-index", "--find-links", wheels] if wheels else []
+        install = [python_in(folder), "-m", "pip", "install", "--disable-pip-version-check", *source, package]
+        check = [python_in(folder), "-m", "samgeo", "doctor"]
+        self._commands = [[base, "-m", "venv", "--clear", folder], install, check]
+        self._process = None
+
+    def start(self):
+        """Begin, or go on with the next command."""
+        if not self._commands:
+            self.done.emit(True, python_in(self._folder))
+            return
+        command = self._commands.pop(0)
+        self.said.emit("$ " + " ".join(command))
+        process = QProcess(self)
+        process.setProcessEnvironment(clean_environment())
+        process.setProcessChannelMode(QProcess.ProcessChannelMode.MergedChannels)
+        process.readyRead.connect(self._read)
+        process.finished.connect(self._finished)
+        process.errorOccurred.connect(self._failed)
+        self._process = process
+        process.start(command[0], command[1:])
+
+    def cancel(self):
+        """Stop at once."""
+        self._commands = []
+        process, self._process = self._process, None
+        if process is not None:
+            process.finished.disconnect()
+            process.errorOccurred.disconnect()
+            process.kill()
+            process.waitForFinished(2000)
+            self.done.emit(False, self.tr("cancelled"))
+
+    def _read(self):
+        for line in bytes(self._process.readAll()).decode("utf-8", "replace").splitlines():
+            self.said.emit(line)
+
+    def _finished(self, code, status):
+        if code or status == QProcess.ExitStatus.CrashExit:
+            self.done.emit(False, self.tr("the last command ended with code {}").format(code))
+        else:
+            self.start()
+
+    def _failed(self, error):
+        if error == QProcess.ProcessError.FailedToStart:
+            self.done.emit(False, self.tr("{} could not be started").format(self._process.program()))
+
+
+def diagnose(engine):
+    """Facts for a bug report, as text."""
+    python = find_python()
+    lines = [
+        f"QGIS {Qgis.QGIS_VERSION}",
+        f"QGIS's Python {sys.version.split()[0]}",
+        f"engine's Python: {python or 'none: set one, or let the plugin make an environment'}",
+        f"profile: {QgsApplication.qgisSettingsDirPath()}",
+        f"engine runs: {engine is not None and engine.is_running}",
+    ]
+    if python is not None:
+        process = QProcess()
+        process.setProcessEnvironment(clean_environment())
+        process.setProcessChannelMode(QProcess.ProcessChannelMode.MergedChannels)
+        process.start(python, ["-m", "samgeo", "doctor"])
+        process.waitForFinished(60_000)
+        lines += ["", "samgeo doctor:", bytes(process.readAll()).decode("utf-8", "replace").rstrip()]
+    if engine is not None and engine.log:
+        lines += ["", "the engine's standard error:", engine.report()]
+    return "\n".join(lines)

@@ -1,0 +1,235 @@
+"""The plugin as QGIS loads it: what it builds, what its keys do, and that it leaves nothing behind."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import PYTHON, ROOT, wait_for
+from qgis.core import QgsApplication, QgsProject, QgsRasterLayer
+from qgis.PyQt.QtCore import QCoreApplication, QEvent, QPoint, Qt
+from qgis.PyQt.QtTest import QTest
+from qgis.PyQt.QtWidgets import QAction, QMainWindow
+from samgeo_qgis import classFactory, interpreter
+
+
+class Bar:
+    """What of QGIS's message bar the plugin uses."""
+
+    def __init__(self):
+        self.messages = []
+
+    def pushMessage(self, title, text, level, seconds):
+        self.messages.append(text)
+
+
+class Face:
+    """What of QGIS's interface the plugin uses, with a real window and canvas."""
+
+    def __init__(self, canvas):
+        self.canvas, self.window, self.bar = canvas, QMainWindow(), Bar()
+        self.window.setCentralWidget(canvas)
+        self.window.resize(900, 500)
+        self.window.show()
+        self.icons, self.menu, self.docks, self.registered = [], [], [], []
+        self.active = None
+
+    def mapCanvas(self):
+        return self.canvas
+
+    def mainWindow(self):
+        return self.window
+
+    def messageBar(self):
+        return self.bar
+
+    def activeLayer(self):
+        return self.active
+
+    def addToolBarIcon(self, action):
+        self.icons.append(action)
+
+    def removeToolBarIcon(self, action):
+        self.icons.remove(action)
+
+    def addPluginToRasterMenu(self, name, action):
+        self.menu.append(action)
+
+    def removePluginRasterMenu(self, name, action):
+        self.menu.remove(action)
+
+    def addDockWidget(self, area, dock):
+        self.docks.append(dock)
+        self.window.addDockWidget(area, dock)
+
+    def removeDockWidget(self, dock):
+        self.docks.remove(dock)
+        self.window.removeDockWidget(dock)
+
+    def registerMainWindowAction(self, action, keys):
+        self.registered.append((action.objectName(), keys))
+
+
+@pytest.fixture
+def face(canvas):
+    one = Face(canvas)
+    yield one
+    canvas.setParent(None)
+    one.window.close()
+
+
+@pytest.fixture
+def plugin(face, scene):
+    """Loaded, its tool active on the scene."""
+    layer = QgsRasterLayer(scene.path, "scene")
+    QgsProject.instance().addMapLayer(layer)
+    face.active = layer
+    face.canvas.setDestinationCrs(layer.crs())
+    face.canvas.setLayers([layer])
+    face.canvas.setExtent(layer.extent())
+    one = classFactory(face)
+    one.initGui()
+    one.action.setChecked(True)
+    one.interaction.settings = {"use_cache": False}
+    yield one
+    one.unload()
+
+
+def at(plugin, scene):
+    return plugin.iface.canvas.getCoordinateTransform().transform(scene.x, scene.y).toQPointF().toPoint()
+
+
+def settle(plugin):
+    wait_for(lambda: not plugin.interaction.waits)
+
+
+def test_click_and_keys(plugin, scene, tmp_path):
+    viewport = plugin.iface.canvas.viewport()
+    assert plugin.dock.raster.currentLayer().name() == "scene"
+    QTest.mouseClick(viewport, Qt.MouseButton.LeftButton, pos=at(plugin, scene))
+    settle(plugin)
+    assert not plugin.iface.bar.messages
+    assert plugin.interaction.candidates
+    assert "Mask 1 of" in plugin.dock.candidate.text()
+    layer = plugin._new_target(str(tmp_path / "objects.gpkg"))
+    assert plugin.dock.target.currentLayer() == layer
+    plugin.dock.label.setText("shed")
+    plugin.dock.label.setFocus()
+    plugin.actions["accept"].trigger()
+    settle(plugin)
+    if plugin.dock.label.hasFocus():
+        assert layer.featureCount() == 0, "keys typed into a field are no commands"
+    plugin.iface.canvas.setFocus()
+    if layer.featureCount() == 0:
+        plugin.actions["accept"].trigger()
+        settle(plugin)
+    (feature,) = layer.getFeatures()
+    assert feature["label"] == "shed"
+    QTest.mouseClick(viewport, Qt.MouseButton.LeftButton, pos=at(plugin, scene))
+    settle(plugin)
+    plugin.actions["undo"].trigger()
+    settle(plugin)
+    assert plugin.interaction.candidates == []
+    plugin.actions["redo"].trigger()
+    settle(plugin)
+    assert plugin.interaction.candidates
+    plugin.actions["clear"].trigger()
+    settle(plugin)
+    assert plugin.interaction.steps == []
+    layer.rollBack()
+
+
+def test_keys_are_the_plugins_only_while_its_tool_is_active(plugin):
+    assert {name for name, _ in plugin.iface.registered} >= {"samgeo_accept", "samgeo_undo", "samgeo_clear"}
+    assert plugin.actions["undo"].isEnabled()
+    plugin.action.setChecked(False)
+    assert not plugin.actions["undo"].isEnabled()
+    assert plugin.actions["settings"].isEnabled()
+
+
+def test_panning_keeps_the_clicks(plugin, scene):
+    from qgis.gui import QgsMapToolPan
+
+    QTest.mouseClick(plugin.iface.canvas.viewport(), Qt.MouseButton.LeftButton, pos=at(plugin, scene))
+    settle(plugin)
+    before = plugin.interaction.outline().asWkt()
+    plugin.iface.canvas.setMapTool(QgsMapToolPan(plugin.iface.canvas))
+    assert plugin.interaction.outline().asWkt() == before
+    plugin.iface.canvas.setMapTool(plugin.tool)
+    QTest.mouseClick(plugin.iface.canvas.viewport(), Qt.MouseButton.LeftButton, pos=at(plugin, scene) + QPoint(4, 0))
+    settle(plugin)
+    assert len(plugin.interaction.steps) == 2
+
+
+def test_load_and_unload_five_times_leaves_nothing(face, scene):
+    registry, scene_items = QgsApplication.processingRegistry(), len(face.canvas.scene().items())
+    layer = QgsRasterLayer(scene.path, "scene")
+    QgsProject.instance().addMapLayer(layer)
+    face.active = layer
+    for _ in range(5):
+        plugin = classFactory(face)
+        plugin.initGui()
+        assert registry.providerById("samgeo") is not None
+        assert not face.docks, "the panel opens when it is asked for"
+        plugin.action.setChecked(True)
+        wait_for(lambda plugin=plugin: plugin.engine.is_running)
+        wait_for(lambda plugin=plugin: plugin.engine._process.processId() > 0)
+        process = plugin.engine._process.processId()
+        plugin.unload()
+        assert registry.providerById("samgeo") is None
+        assert (face.icons, face.menu, face.docks) == ([], [], [])
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+        assert len(face.canvas.scene().items()) == scene_items
+        assert not [one for one in face.window.findChildren(QAction) if one.objectName().startswith("samgeo_")]
+        plugin.deleteLater()
+
+
+def test_loading_brings_none_of_the_engine_into_qgis(scene):
+    """Neither torch nor samgeo is imported, and QGIS is not held up."""
+    script = """
+import sys, time
+from qgis.core import QgsApplication
+app = QgsApplication([], False)
+QgsApplication.initQgis()
+sys.path.insert(0, sys.argv[1])
+started = time.monotonic()
+import samgeo_qgis.plugin, samgeo_qgis.dock, samgeo_qgis.engine, samgeo_qgis.tool
+assert time.monotonic() - started < 3
+assert not {"torch", "samgeo", "numpy", "rasterio"} & set(sys.modules), sorted(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script, str(ROOT / "qgis_plugin")], check=True, timeout=60)
+
+
+def test_a_python_is_found_where_it_is_said_to_be(monkeypatch, tmp_path, qgis_app):
+    monkeypatch.delenv("SAMGEO_PYTHON")
+    monkeypatch.setattr(interpreter, "own_folder", lambda: str(tmp_path / "own"))
+    assert interpreter.find_python() is None
+    python = interpreter.python_in(str(tmp_path / "own"))
+    os.makedirs(os.path.dirname(python))
+    open(python, "w").close()
+    assert interpreter.find_python() == python
+    monkeypatch.setenv("SAMGEO_PYTHON", PYTHON)
+    assert interpreter.find_python() == PYTHON
+
+
+def test_an_environment_is_made_and_a_failure_is_told(tmp_path, qgis_app):
+    """With the real venv and pip, from an offline folder in which samgeo is not."""
+    said, done = [], []
+    installer = interpreter.Installer(interpreter.base_python(), str(tmp_path / "my engine"), str(tmp_path))
+    installer.said.connect(said.append)
+    installer.done.connect(lambda worked, what: done.append((worked, what)))
+    installer.start()
+    wait_for(lambda: done, seconds=120)
+    assert done == [(False, "the last command ended with code 1")]
+    assert os.path.isfile(interpreter.python_in(str(tmp_path / "my engine")))
+    assert any("samgeo" in line for line in said)
+
+
+def test_the_report_says_what_there_is(qgis_app):
+    text = interpreter.diagnose(None)
+    assert "QGIS 3" in text
+    assert PYTHON in text
+    assert "samgeo doctor:" in text
+    assert "torch" in text

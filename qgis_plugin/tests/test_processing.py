@@ -1,0 +1,124 @@
+"""The algorithms in real QGIS, by `processing.run`, on the real engine."""
+
+import threading
+import time
+
+import pytest
+from conftest import ROOT
+from qgis.core import (
+    QgsApplication,
+    QgsFeature,
+    QgsGeometry,
+    QgsPointXY,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeedback,
+    QgsProject,
+    QgsRasterLayer,
+    QgsVectorLayer,
+)
+from samgeo_qgis.provider import Provider
+
+
+@pytest.fixture
+def provider(qgis_app, qgis_processing, qgis_new_project):
+    one = Provider()
+    QgsApplication.processingRegistry().addProvider(one)
+    yield one
+    QgsApplication.processingRegistry().removeProvider(one)
+
+
+def points(scene, count=1):
+    layer = QgsVectorLayer("Point?crs=EPSG:32633&field=name:string", "clicks", "memory")
+    for number in range(count):
+        feature = QgsFeature(layer.fields())
+        feature.setGeometry(QgsGeometry.fromPointXY(QgsPointXY(scene.x + 0.5 * number, scene.y)))
+        feature["name"] = f"n{number}"
+        layer.dataProvider().addFeature(feature)
+    QgsProject.instance().addMapLayer(layer)
+    return layer
+
+
+def run(name, scene, output, **parameters):
+    import processing
+
+    feedback = QgsProcessingFeedback()
+    steps = []
+    feedback.progressChanged.connect(steps.append)
+    out = processing.run(f"samgeo:{name}", {"INPUT": scene.path, "OUTPUT": output, **parameters}, feedback=feedback)
+    assert steps
+    assert steps[-1] == 100
+    return QgsVectorLayer(out["OUTPUT"], name, "ogr")
+
+
+def test_points(provider, scene, tmp_path):
+    found = run("points", scene, str(tmp_path / "found.gpkg"), PROMPTS=points(scene, 2), SQUARE=True)
+    assert found.featureCount() == 2
+    first = next(found.getFeatures())
+    assert first["name"] == "n0"
+    assert first.geometry().contains(QgsPointXY(scene.x, scene.y))
+
+
+def test_selected_points_in_one_object(provider, scene, tmp_path):
+    layer = points(scene, 3)
+    layer.selectByIds([2, 3])
+    layer.startEditing()
+    found = run("points", scene, str(tmp_path / "found.gpkg"), PROMPTS=layer)
+    assert [one["name"] for one in found.getFeatures()] == ["n1", "n2"]
+    layer.rollBack()
+
+
+@pytest.mark.parametrize("name", ["boxes", "polygons"])
+def test_boxes_and_polygons(provider, scene, tmp_path, name):
+    layer = QgsVectorLayer("Polygon?crs=EPSG:32633", "rough", "memory")
+    feature = QgsFeature()
+    feature.setGeometry(QgsGeometry.fromPointXY(QgsPointXY(scene.x, scene.y)).buffer(6, 8))
+    layer.dataProvider().addFeature(feature)
+    found = run(name, scene, str(tmp_path / "found.gpkg"), PROMPTS=layer)
+    assert found.featureCount() == 1
+
+
+def test_everything_and_words_to_other_formats(provider, scene, tmp_path):
+    found = run("everything", scene, str(tmp_path / "found.shp"), MIN_AREA=5, EXCLUSIVE=True)
+    assert found.featureCount() > 0
+    words = run("words", scene, str(tmp_path / "words.gpkg"), WORDS="building")
+    assert {one["label"] for one in words.getFeatures()} <= {"building"}
+
+
+def test_encode(provider, scene):
+    import processing
+
+    assert processing.run("samgeo:encode", {"INPUT": scene.path}) == {}
+
+
+def test_what_cannot_be_is_said_with_samgeos_own_words(provider, scene, tmp_path):
+    with pytest.raises(QgsProcessingException, match="sam-vit-x"):
+        run("everything", scene, str(tmp_path / "found.gpkg"), MODEL="sam-vit-x")
+    import processing
+
+    url = "type=xyz&url=http://127.0.0.1:9/%7Bz%7D/%7Bx%7D/%7By%7D.png"
+    with pytest.raises(QgsProcessingException, match="not a file on this machine"):
+        processing.run(
+            "samgeo:everything", {"INPUT": QgsRasterLayer(url, "tiles", "wms"), "OUTPUT": "TEMPORARY_OUTPUT"}
+        )
+
+
+def test_cancel_ends_soon(provider, scene, tmp_path):
+    algorithm = QgsApplication.processingRegistry().algorithmById("samgeo:everything").create()
+    feedback, context = QgsProcessingFeedback(), QgsProcessingContext()
+    context.setProject(QgsProject.instance())
+    threading.Timer(2.0, feedback.cancel).start()
+    started = time.monotonic()
+    parameters = {"INPUT": scene.path, "OUTPUT": str(tmp_path / "found.gpkg"), "RESOLUTION": 0.05}
+    _, worked = algorithm.run(parameters, context, feedback)
+    assert not worked
+    assert time.monotonic() - started < 20
+    assert not (tmp_path / "found.gpkg").exists()
+
+
+def test_every_algorithm_explains_itself(provider):
+    for algorithm in provider.algorithms():
+        assert len(algorithm.shortHelpString()) > 80
+        assert algorithm.displayName()
+        assert all(p.description() for p in algorithm.parameterDefinitions())
+    assert (ROOT / "qgis_plugin" / "samgeo_qgis" / "metadata.txt").is_file()
