@@ -247,8 +247,9 @@ class Points(_ByLayer):
     NAME, TITLE, OPTION = "points", "Segment by points", "--points"
     KIND = QgsProcessing.SourceType.TypeVectorPoint
     HELP = (
-        "One object for each point of a layer; or for all points that share a value of the object field, where "
-        "the label field tells clicks on the object (1, fg) from clicks beside it (0, bg). Of a selection only that is used."
+        "One object for each point of a layer; or for all points that share a value of the object field, where the "
+        "label field tells clicks on the object (1, fg) from clicks beside it (0, bg). Of a selection only that is "
+        "used."
     )
 
     def add_own(self):
