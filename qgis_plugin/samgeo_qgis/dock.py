@@ -6,6 +6,7 @@ from qgis.gui import QgsDockWidget, QgsMapLayerComboBox
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import (
     QCheckBox,
+    QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
     QLabel,
@@ -39,6 +40,12 @@ class Dock(QgsDockWidget):
         self.new_target.setText(self.tr("New…"))
         self.label = QLineEdit()
         self.label.setPlaceholderText(self.tr("What it is; empty: what the model takes it for"))
+        self.square = QCheckBox(self.tr("Right-angled corners"))
+        self.simplify = QDoubleSpinBox()
+        self.simplify.setRange(0, 1000)
+        self.simplify.setSingleStep(0.1)
+        self.simplify.setSuffix(" m")
+        self.simplify.setSpecialValueText(self.tr("pixel-exact"))
         self.hover = QCheckBox(self.tr("Show what a click would find"))
         self.hover.setChecked(True)
         self.candidate = QLabel()
@@ -61,8 +68,10 @@ class Dock(QgsDockWidget):
         target.addWidget(self.new_target)
         form.addRow(self.tr("Save to"), target)
         form.addRow(self.tr("Label"), self.label)
+        form.addRow(self.tr("Simplify"), self.simplify)
         layout = QVBoxLayout()
         layout.addLayout(form)
+        layout.addWidget(self.square)
         layout.addWidget(self.hover)
         layout.addWidget(self.candidate)
         for names in (("accept", "next", "clear"), ("undo", "redo", "settings")):

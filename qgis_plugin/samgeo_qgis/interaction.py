@@ -56,6 +56,19 @@ class Interaction(QObject):
         self.layer = layer
         self.changed.emit()
 
+    def set_settings(self, **settings):
+        """Look at the layer, or draw outlines, in another way; the clicks stay."""
+        if settings == self.settings:
+            return
+        self.settings = settings
+        if self._session is None and not self._opening:
+            return
+        layer, crs, steps = self.layer, self._crs, self.steps
+        self.forget()
+        self.layer, self._crs, self.steps = layer, crs, steps
+        if crs is not None:
+            self.say_again()
+
     def click(self, point, positive):
         """On the object, or beside it."""
         self._at(point, lambda place: self._step("point", x=place.x(), y=place.y(), positive=positive))

@@ -6,7 +6,7 @@ import os
 from qgis.core import Qgis, QgsApplication, QgsMapLayerProxyModel, QgsProject, QgsRasterLayer
 from qgis.PyQt.QtCore import QObject, Qt
 from qgis.PyQt.QtGui import QIcon, QKeySequence
-from qgis.PyQt.QtWidgets import QAction, QApplication, QFileDialog, QLineEdit, QPushButton
+from qgis.PyQt.QtWidgets import QAbstractSpinBox, QAction, QApplication, QFileDialog, QLineEdit, QPushButton
 
 from . import interpreter
 from .provider import Provider
@@ -106,6 +106,9 @@ class Plugin(QObject):
         self.engine.died.connect(self._died)
         self.dock.raster.layerChanged.connect(self._raster_changed)
         self.dock.new_target.clicked.connect(lambda checked: self._new_target())
+        self.dock.square.toggled.connect(lambda on: self._outlines_changed())
+        self.dock.simplify.valueChanged.connect(lambda metres: self._outlines_changed())
+        self.dock.simplify.setKeyboardTracking(False)
         self._raster_changed(self.dock.raster.currentLayer())
         self._enable(False)
 
@@ -115,6 +118,7 @@ class Plugin(QObject):
             "next": (self.tr("Next mask"), "Tab", self.interaction.next_candidate),
             "clear": (self.tr("Clear"), "Esc", self.interaction.clear),
             "undo": (self.tr("Undo"), "Ctrl+Z", self.interaction.undo),
+            "back": (self.tr("Take the last click back"), "Backspace", self.interaction.undo),
             "redo": (self.tr("Redo"), "Ctrl+Shift+Z", self.interaction.redo),
             "settings": (self.tr("Engine…"), "", self._ask_for_engine),
         }
@@ -148,6 +152,11 @@ class Plugin(QObject):
 
     def _raster_changed(self, layer):
         self.interaction.set_layer(layer)
+
+    def _outlines_changed(self):
+        """Drawn anew as they would be saved."""
+        wanted = {"square": self.dock.square.isChecked(), "simplify_m": self.dock.simplify.value()}
+        self.interaction.set_settings(**{name: value for name, value in wanted.items() if value})
 
     def _prefer_active_layer(self):
         layer = self.iface.activeLayer()
@@ -229,7 +238,7 @@ def _unless_typing(do):
     """A key that is typed into a field is no command."""
 
     def act():
-        if not isinstance(QApplication.focusWidget(), QLineEdit):
+        if not isinstance(QApplication.focusWidget(), (QLineEdit, QAbstractSpinBox)):
             do()
 
     return act

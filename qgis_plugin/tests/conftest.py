@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 PYTHON = os.environ.setdefault("SAMGEO_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
 sys.path.insert(0, str(ROOT / "qgis_plugin"))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["SAMGEO_CACHE"] = tempfile.mkdtemp(prefix="samgeo-cache-")
 
 MAKE_SCENE = """
 import sys

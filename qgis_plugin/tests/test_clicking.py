@@ -279,6 +279,20 @@ def test_a_layer_that_takes_no_polygons_is_told(desk):
     assert "takes no polygons" in desk.said[-1]
 
 
+def test_other_outlines_of_the_same_clicks(desk):
+    desk.click()
+    one = desk.interaction
+    corners = len(one._polygons[one.chosen][0][0])
+    one.set_settings(use_cache=False, simplify_m=1.0)
+    desk.settle()
+    assert not desk.said
+    assert len(one.steps) == 1
+    assert 4 <= len(one._polygons[one.chosen][0][0]) < corners
+    one.set_settings(use_cache=False)
+    desk.settle()
+    assert len(one._polygons[one.chosen][0][0]) == corners
+
+
 def test_a_place_that_is_not_on_the_layer_is_told(desk):
     desk.interaction.click(QgsPointXY(0, 0), True)
     desk.settle()
