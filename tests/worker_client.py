@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -48,7 +49,7 @@ class Client:
             with suppress(OSError):  # what was not sent yet
                 stream.close()
 
-    def send(self, op: str | None = None, payload: bytes = b"", **header: Any) -> int:
+    def send(self, op: Any = None, payload: bytes = b"", **header: Any) -> int:
         """Ask; returns the number of the request."""
         self.last += 1
         text = json.dumps({"id": self.last, "op": op} | header).encode()
@@ -80,6 +81,21 @@ class Client:
         told, _ = self.hear()
         assert told["id"] == number
         return str(told["error"]["message"])
+
+    def until_busy(self, number: int) -> None:
+        """Wait until the worker is at work on a request."""
+        while True:
+            ping = self.send("ping")
+            told, _ = self.hear()
+            assert told["id"] == ping
+            if told["working_on"] == number:
+                return
+            time.sleep(0.01)
+
+    def printed(self) -> str:
+        """All of its standard error; it has ended."""
+        self._threads[1].join(timeout=PATIENCE)
+        return b"".join(self.errors).decode()
 
     def end(self) -> int:
         """Close the channel and wait; returns the exit code."""

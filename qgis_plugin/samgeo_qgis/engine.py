@@ -57,6 +57,8 @@ class Engine(QObject):
         process.errorOccurred.connect(self._failed)
         self._process = process
         process.start(self.command[0], self.command[1:])
+        if self._process is None:  # on some systems it is known at once that it cannot be started
+            return
         self.ask("hello", lambda header, payload: None, self._refused, protocol=PROTOCOL)
 
     def ask(self, op, then, failed, payload=b"", **header):
@@ -65,7 +67,7 @@ class Engine(QObject):
         An answer that was dropped as stale calls neither.
         """
         self.start()
-        if self._process is None:  # it could not even be started
+        if self._process is None:
             return 0
         self._last += 1
         self._waiting[self._last] = then, failed
@@ -84,7 +86,12 @@ class Engine(QObject):
         self._waiting.clear()
         if process is None:
             return
-        for signal in (process.finished, process.errorOccurred, process.readyReadStandardOutput):
+        for signal in (
+            process.finished,
+            process.errorOccurred,
+            process.readyReadStandardOutput,
+            process.readyReadStandardError,
+        ):
             signal.disconnect()
         process.closeWriteChannel()
         if not process.waitForFinished(300):
@@ -97,19 +104,28 @@ class Engine(QObject):
         return "\n".join(self.log)
 
     def _read(self):
-        for header, payload in self._decoder.feed(bytes(self._process.readAllStandardOutput())):
+        frames = self._decoder.feed(bytes(self._process.readAllStandardOutput()))
+        wrong = None
+        for header, payload in frames:
             then, failed = self._waiting.pop(header.get("id"), (None, None))
             if then is None or "dropped" in header:
                 continue
-            if "error" in header:
-                failed(header["error"]["message"])
-            else:
-                then(header, payload)
+            try:
+                if "error" in header:
+                    failed(header["error"]["message"])
+                else:
+                    then(header, payload)
+            except Exception as error:  # the other answers are heard all the same
+                wrong = wrong or error
             if self._process is None:  # somebody stopped it in between
-                return
+                break
+        if wrong is not None:
+            raise wrong
 
     def _drain(self):
-        text = bytes(self.sender().readAllStandardError()).decode("utf-8", "replace")
+        if self._process is None:
+            return
+        text = bytes(self._process.readAllStandardError()).decode("utf-8", "replace")
         self.log = [*self.log, *text.splitlines()][-KEPT_LINES:]
 
     def _refused(self, message):

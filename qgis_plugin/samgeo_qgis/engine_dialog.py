@@ -81,7 +81,7 @@ class EngineDialog(QDialog):
         self.make.setEnabled(False)
         self.text.clear()
         self._installer = interpreter.Installer(
-            base, interpreter.own_folder(), self.wheels.filePath() or None, parent=self
+            base, interpreter.new_folder(), self.wheels.filePath() or None, parent=self
         )
         self._installer.said.connect(self.text.appendPlainText)
         self._installer.done.connect(self._done)
@@ -96,6 +96,8 @@ class EngineDialog(QDialog):
     def _done(self, worked, what):
         self._installer = None
         self.make.setEnabled(True)
+        if worked:
+            self.python.setFilePath(what)
         self.text.appendPlainText(
             self.tr("Ready: {}").format(what) if worked else self.tr("It did not work: {}").format(what)
         )

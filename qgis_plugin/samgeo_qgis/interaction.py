@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One object after another: what was clicked, what the engine answered, and what the map shows of it.
 
-The engine keeps clicks and candidates; here is kept what it takes to say them again to another engine, if one dies.
+The engine keeps clicks and candidates; `steps` keeps what it takes to say them again, to another engine or to the same
+one with another look, until the object is saved or cleared.
 """
 
 import json
 
-from qgis.core import QgsCoordinateReferenceSystem, QgsCoordinateTransform, QgsPointXY, QgsProject, QgsWkbTypes
+from qgis.core import QgsCoordinateTransform, QgsPointXY, QgsProject, QgsRectangle, QgsWkbTypes
 from qgis.gui import QgsRubberBand, QgsVertexMarker
 from qgis.PyQt.QtCore import QDateTime, QObject, pyqtSignal
 from qgis.PyQt.QtGui import QColor
 
 from .frames import outlines
-from .results import append, geometry
-from .source import Crop, local_file
+from .results import append, geometry, prepare
+from .source import Crop, local_file, wkt
 
 COLOURS = {"candidate": QColor(255, 140, 0), "hover": QColor(90, 170, 255)}
+SAME_PLACE = 0.02
+"""Engine and QGIS mean the same place if the corners differ by less than this share of the raster's size."""
 
 
 class Interaction(QObject):
@@ -40,34 +43,30 @@ class Interaction(QObject):
         self.waits = 0
         self._polygons = []
         self._session, self._crs = None, None
-        self._crop, self._job = None, None
+        self._crop, self._job, self._pictures = None, None, False
         self._opening = False
         self._then = []
         self._bands, self._markers = {}, []
         self._hover = 0
-        self._epoch = 0
+        self._epoch, self._object = 0, 0
         engine.died.connect(self._died)
+        canvas.destinationCrsChanged.connect(self._redraw)
 
     # What the user does, in the canvas's CRS
 
     def set_layer(self, layer):
         """Click on another layer, or on none."""
-        self.forget()
-        self.layer = layer
-        self.changed.emit()
+        if layer is not self.layer or layer is None:
+            self.forget()
+            self.layer = layer
+            self.changed.emit()
 
     def set_settings(self, **settings):
         """Look at the layer, or draw outlines, in another way; the clicks stay."""
-        if settings == self.settings:
-            return
-        self.settings = settings
-        if self._session is None and not self._opening:
-            return
-        layer, crs, steps = self.layer, self._crs, self.steps
-        self.forget()
-        self.layer, self._crs, self.steps = layer, crs, steps
-        if crs is not None:
-            self.say_again()
+        if settings != self.settings:
+            self.settings = settings
+            if self._session is not None or self._opening:
+                self.begin_again()
 
     def click(self, point, positive):
         """On the object, or beside it."""
@@ -90,79 +89,107 @@ class Interaction(QObject):
             return
         try:
             place = self._transform().transform(point)
-        except Exception:
+        except Exception:  # QgsCsException: a place that the layer's CRS does not know
             return
+        epoch = self._epoch
+
+        def show(header, payload):
+            if epoch == self._epoch and not self.waits:
+                self._show_hover(header, payload)
+
         self.engine.forget(self._hover)
         self._hover = self.engine.ask(
-            "preview", self._show_hover, lambda message: None, session=self._session, x=place.x(), y=place.y()
+            "preview", show, lambda message: None, session=self._session, x=place.x(), y=place.y()
         )
+
+    def stop_hovering(self):
+        """Show nothing under the mouse."""
+        self.engine.forget(self._hover)
+        self._hide("hover")
 
     def undo(self):
         """Take the last click or box back."""
-        if self.steps and self._session is not None:
-            self.undone.append(self.steps.pop())
-            self._ask("undo")
+        if self.waits or self._session is None or not self.steps:
+            return
+        taken = [self.steps.pop()]
+        while taken[-1]["op"] == "choose" and self.steps:
+            taken.append(self.steps.pop())
+        self.undone.append(taken[::-1])
+        self._ask("undo")
 
     def redo(self):
         """Do again what was taken back."""
-        if self.undone and self._session is not None:
-            self.steps.append(self.undone.pop())
+        if not self.waits and self.undone and self._session is not None:
+            self.steps += self.undone.pop()
             self._ask("redo")
 
     def next_candidate(self):
         """Show the next of the masks that the clicks may mean."""
-        if len(self.candidates) > 1:
-            self._ask("choose", index=(self.chosen + 1) % len(self.candidates))
+        if not self.waits and len(self.candidates) > 1:
+            self._step("choose", index=(self.chosen + 1) % len(self.candidates))
 
     def clear(self):
         """Forget the clicks on this object."""
-        self.steps, self.undone = [], []
+        self._object += 1
+        self.steps, self.undone, self._then = [], [], []
         if self._session is not None:
             self._ask("clear")
+        self.stop_hovering()
         self._show([], None, b"")
 
     def accept(self, target, label):
         """Add the chosen candidate to a layer; `saved` tells when it is there."""
+        if self.waits:
+            self.told.emit(self.tr("The engine is still at work on the last click."))
+            return
         if self.chosen is None:
             self.told.emit(self.tr("Nothing to save yet: click on an object first."))
             return
-        prompt = json.dumps(self.steps)
+        crs, source, steps, prompt = self._crs, self.layer.name(), list(self.steps), json.dumps(self.steps)
+        try:
+            prepare(target)
+        except OSError as error:
+            self.told.emit(str(error))
+            return
 
         def add(header, payload):
             attributes = dict(header["attributes"])
-            attributes |= {
-                "prompt": prompt,
-                "source": self.layer.name(),
-                "created": QDateTime.currentDateTime(),
-            }
+            attributes.update(prompt=prompt, source=source, created=QDateTime.currentDateTime())
             (polygons,) = outlines([header], payload)
             try:
-                append(target, polygons, self._crs, attributes)
-            except OSError as error:
+                append(target, polygons, crs, attributes)
+            except Exception as error:  # a layer that was deleted, a place that its CRS does not know, ...
                 self.told.emit(str(error))
+                self.steps = steps
+                self._replay()
                 return
+            self._object += 1
             self.steps, self.undone = [], []
             self._show([], None, b"")
             self.saved.emit()
 
-        self._ask("accept", add, label=label or None)
+        self._ask("accept", add, always=True, label=label or None)
 
     def forget(self):
         """Let go of the layer, the engine's session, and all that the map shows."""
-        if self._session is not None and self.engine.is_running:
-            self.engine.ask("close", lambda header, payload: None, lambda message: None, session=self._session)
-        self.layer, self._session, self._crs, self._crop = None, None, None, None
-        self.steps, self.undone, self._then = [], [], []
-        self.waits, self._opening = 0, False
-        self._epoch += 1
+        self._close(self._session)
+        self._lose()
+        self._object += 1
+        self.layer, self._crs, self._pictures = None, None, False
+        self.steps, self.undone = [], []
         self._show([], None, b"")
-        self._hide("hover")
+
+    def begin_again(self):
+        """Open the layer anew, and say again what is not saved yet."""
+        self._close(self._session)
+        self._lose()
+        self._show([], None, b"")
+        if self.steps and self.layer is not None:
+            self._at(self._back().transform(_middle(self.steps[0])), lambda place: None)
 
     def outline(self):
         """The chosen candidate as a geometry in the canvas's CRS, or None."""
-        if self.chosen is None:
-            return None
-        return geometry(self._polygons[self.chosen], self._back())
+        return None if self.chosen is None else geometry(self._polygons[self.chosen], self._back())
 
     # Sessions
 
@@ -171,82 +198,112 @@ class Interaction(QObject):
         if self.layer is None:
             self.told.emit(self.tr("Choose a raster layer to click on."))
             return
+        path = None if self._pictures else local_file(self.layer)
         try:
             center = self._layer_transform().transform(QgsPointXY(point))
-        except Exception:
-            center = None
-        if center is None or (local_file(self.layer) is not None and not self.layer.extent().contains(center)):
+            crop = None if path is not None else Crop(self.layer, center, self._units_per_px(center))
+        except Exception:  # QgsCsException
+            center = crop = None
+        if center is None or (path is not None and not self.layer.extent().contains(center)):
             self.told.emit(self.tr("This place is not on {}.").format(self.layer.name()))
             return
 
         def act():
             then(self._transform().transform(QgsPointXY(point)))
 
-        if self._session is not None and (self._crop is None or self._crop.holds(center)):
+        if self._opening:
+            self._then.append(act)
+        elif self._session is not None and self._shows(center, crop):
             act()
-            return
-        if self._crop is not None and self.steps:
+        elif self._session is not None and self.steps:
             self.told.emit(self.tr("That is too far from the other clicks. Save or clear the object first."))
-            return
-        self._then.append(act)
-        if not self._opening:
-            self._open(center)
+        else:
+            self._then.append(act)
+            self._open(path, crop)
 
-    def _open(self, center):
+    def _shows(self, center, crop):
+        """Whether the session holds a place, at the scale of the map if nothing was clicked yet."""
+        if self._crop is None:
+            return crop is None
+        return self._crop.holds(center) and (bool(self.steps) or self._crop.units_per_px == crop.units_per_px)
+
+    def _open(self, path, crop):
+        self._close(self._session)
+        self._session = None
         self._opening = True
+        self._crop = crop
+        self._crs = self.layer.crs()
         self.waits += 1
         self.changed.emit()
-        path = local_file(self.layer)
-        if path is not None:
-            self._crop = None
-            self._send_open({"path": path}, b"")
-            return
-        self._crop = Crop(self.layer, center, self._units_per_px(center))
-        self._job = self._crop.render(self._send_open)
-
-    def _send_open(self, header, payload):
-        if self.layer is None or not self._opening:
-            return
-        header = header | {"model": self.model, "settings": self.settings}
-        if self._session is not None:
-            self.engine.ask("close", lambda header, payload: None, lambda message: None, session=self._session)
-            self._session = None
         epoch = self._epoch
+        if path is not None:
+            self._send_open(epoch, {"path": path}, b"")
+        else:
+            self._job = crop.render(lambda header, payload: self._send_open(epoch, header, payload))
+
+    def _send_open(self, epoch, header, payload):
+        self._job = None
+        if epoch != self._epoch:
+            return
+        settings = dict(self.settings)
+        if "path" in header and self.layer.crs().isValid():
+            settings["raster_crs"] = wkt(self.layer.crs())
 
         def opened(answer, data):
             if epoch == self._epoch:
-                self._opened(answer)
+                self._opened(answer, "path" in header)
+            else:
+                self._close(answer["session"])
 
         def failed(message):
             if epoch == self._epoch:
-                self._not_opened(message)
+                self._lose()
+                self.told.emit(message)
+                self.changed.emit()
 
-        self.engine.ask("open", opened, failed, payload, **header)
+        self.engine.ask("open", opened, failed, payload, model=self.model, settings=settings, **header)
 
-    def _opened(self, header):
+    def _opened(self, answer, by_path):
         self.waits -= 1
         self._opening = False
-        self._session = header["session"]
-        if header["crs"]:
-            self._crs = QgsCoordinateReferenceSystem.fromWkt(header["crs"])
-        else:
-            self._crs = self.layer.crs()
+        if by_path and not _same_place(answer, self.layer.extent()):
+            self._pictures = True  # engine and QGIS place this file differently; QGIS is right
+            self._close(answer["session"])
+            waiting, self._then = self._then, []
+            extent = self.layer.extent()
+            center = extent.center() if not self.steps else _middle(self.steps[0])
+            self._open(None, Crop(self.layer, center, self._units_per_px(center)))
+            self._then = waiting
+            return
+        self._session = answer["session"]
         waiting, self._then = self._then, []
+        self._replay()
         for act in waiting:
             act()
         self.changed.emit()
 
-    def _not_opened(self, message):
-        self.waits -= 1
-        self._opening = False
-        self._then = []
-        self.told.emit(message)
-        self.changed.emit()
+    def _replay(self):
+        """Say again what the object at hand was told."""
+        for step in self.steps:
+            self._ask(**step)
+
+    def _close(self, session):
+        if session is not None and self.engine.is_running:
+            self.engine.ask("close", lambda header, payload: None, lambda message: None, session=session)
+
+    def _lose(self):
+        """There is no session any more, and no answer of it counts."""
+        if self._job is not None:
+            self._job.cancelWithoutBlocking()
+        self.stop_hovering()
+        self._session, self._crop, self._job = None, None, None
+        self.waits, self._opening, self._then = 0, False, []
+        self._epoch += 1
 
     # Asking
 
     def _step(self, op, **header):
-        """A click or a box, which counts once the engine has taken it."""
+        """A click, a box or a choice, which counts once the engine has taken it."""
         self._hide("hover")
 
         def then(answer, payload):
@@ -256,24 +313,24 @@ class Interaction(QObject):
 
         self._ask(op, then, **header)
 
-    def _ask(self, op, then=None, **header):
+    def _ask(self, op, then=None, always=False, **header):
+        """Ask about the session; answers about an object that was cleared are not heard, but for `always`."""
         self.waits += 1
-        epoch = self._epoch
+        epoch, number = self._epoch, self._object
         self.changed.emit()
 
         def done(answer, payload):
-            if epoch != self._epoch:  # of a layer that was left, or of an engine that died
-                return
-            self.waits -= 1
-            (then or self._answered)(answer, payload)
+            here = epoch == self._epoch
+            self.waits -= here
+            if always or (here and number == self._object):
+                (then or self._answered)(answer, payload)
             self.changed.emit()
 
         def failed(message):
-            if epoch != self._epoch:
-                return
-            self.waits -= 1
-            self.told.emit(message)
-            self.changed.emit()
+            if epoch == self._epoch:
+                self.waits -= 1
+                self.told.emit(message)
+                self.changed.emit()
 
         self.engine.ask(op, done, failed, session=self._session, **header)
 
@@ -282,27 +339,9 @@ class Interaction(QObject):
 
     def _died(self, message):
         """Another engine can be told the same clicks; the user says when."""
-        self._session, self._crop = None, None
-        self.waits, self._opening, self._then = 0, False, []
-        self._epoch += 1
+        self._lose()
         self._show([], None, b"")
         self.told.emit(message)
-
-    def say_again(self):
-        """Tell a new engine the clicks on the object that is not saved yet."""
-        steps, self.steps, self.undone = self.steps, [], []
-        if not steps or self.layer is None:
-            return
-        first = steps[0]
-        x, y = (first["x"], first["y"]) if first["op"] == "point" else (first["x_min"], first["y_min"])
-        place = self._back().transform(x, y)
-
-        def repeat(_):
-            for step in steps:
-                header = dict(step)
-                self._step(header.pop("op"), **header)
-
-        self._at(place, repeat)
 
     # Where things are
 
@@ -332,16 +371,19 @@ class Interaction(QObject):
     def _show(self, candidates, chosen, payload):
         self.candidates, self.chosen = candidates, chosen
         self._polygons = outlines(candidates, payload)
+        self._redraw()
+        self.changed.emit()
+
+    def _redraw(self):
         self._mark()
-        if chosen is None:
+        if self.chosen is None:
             self._hide("candidate")
         else:
-            self._draw("candidate", self._polygons[chosen])
-        self.changed.emit()
+            self._draw("candidate", self._polygons[self.chosen])
 
     def _show_hover(self, header, payload):
         parts = outlines(header["candidates"], payload)
-        if parts and not self.waits:
+        if parts:
             self._draw("hover", parts[0])
         else:
             self._hide("hover")
@@ -379,3 +421,24 @@ class Interaction(QObject):
             marker.setColor(QColor(0, 160, 60) if step["positive"] else QColor(220, 30, 30))
             marker.setPenWidth(3)
             self._markers.append(marker)
+
+
+def _middle(step):
+    """Where a click is, or the middle of a box."""
+    if step["op"] == "point":
+        return QgsPointXY(step["x"], step["y"])
+    return QgsPointXY((step["x_min"] + step["x_max"]) / 2, (step["y_min"] + step["y_max"]) / 2)
+
+
+def _same_place(answer, extent):
+    """Whether the raster as the engine opened it lies where QGIS shows it."""
+    a, b, c, d, e, f = answer["transform"]
+    corners = [(0, 0), (answer["width"], 0), (0, answer["height"]), (answer["width"], answer["height"])]
+    xs = [a * col + b * row + c for col, row in corners]
+    ys = [d * col + e * row + f for col, row in corners]
+    seen = QgsRectangle(min(xs), min(ys), max(xs), max(ys))
+    apart = [
+        abs(getattr(seen, side)() - getattr(extent, side)())
+        for side in ("xMinimum", "yMinimum", "xMaximum", "yMaximum")
+    ]
+    return max(apart) <= SAME_PLACE * max(extent.width(), extent.height())

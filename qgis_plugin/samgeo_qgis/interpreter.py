@@ -14,9 +14,21 @@ VARIABLE = "SAMGEO_PYTHON"
 """Names a Python, before what is set."""
 
 
+FITS = "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))"
+"""What samgeo runs on."""
+
+
 def own_folder():
-    """Where the environment is made: never in the plugin's folder, which updates replace."""
+    """Where environments are made: never in the plugin's folder, which updates replace."""
     return os.path.join(QgsApplication.qgisSettingsDirPath(), "samgeo-engine")
+
+
+def new_folder():
+    """A folder for another environment; one that works is left alone."""
+    number = 1
+    while os.path.exists(os.path.join(own_folder(), str(number))):
+        number += 1
+    return os.path.join(own_folder(), str(number))
 
 
 def python_in(folder):
@@ -25,8 +37,8 @@ def python_in(folder):
 
 
 def find_python():
-    """The Python that the engine runs in, or None: set by the user, or made here."""
-    for path in (os.environ.get(VARIABLE), QgsSettings().value(KEY, "", str), python_in(own_folder())):
+    """The Python that the engine runs in, or None: set by the user, or made here, which sets it too."""
+    for path in (os.environ.get(VARIABLE), QgsSettings().value(KEY, "", str)):
         if path and os.path.isfile(path):
             return path
     return None
@@ -34,13 +46,21 @@ def find_python():
 
 def base_python():
     """A Python of this machine that can make environments, or None. QGIS's own program is none."""
-    names = ["python3.exe", "python.exe"] if os.name == "nt" else ["bin/python3", "bin/python3.11", "bin/python"]
-    for prefix in (sys.base_prefix, sys.prefix, "/usr"):
+    versions = ("3.13", "3.12", "3.11", "3")
+    names = ["python3.exe", "python.exe"] if os.name == "nt" else [f"bin/python{version}" for version in versions]
+    for prefix in (sys.base_prefix, sys.prefix, "/usr/local", "/usr", "/opt/homebrew"):
         for name in names:
             path = os.path.join(prefix, name)
-            if os.path.isfile(path):
+            if os.path.isfile(path) and _fits(path):
                 return path
     return None
+
+
+def _fits(python):
+    process = QProcess()
+    process.setProcessEnvironment(clean_environment())
+    process.start(python, ["-c", FITS])
+    return process.waitForFinished(10_000) and process.exitCode() == 0
 
 
 class Installer(QObject):
@@ -58,7 +78,7 @@ class Installer(QObject):
         source = ["--no-index", "--find-links", wheels] if wheels else []
         install = [python_in(folder), "-m", "pip", "install", "--disable-pip-version-check", *source, package]
         check = [python_in(folder), "-m", "samgeo", "doctor"]
-        self._commands = [[base, "-m", "venv", "--clear", folder], install, check]
+        self._commands = [[base, "-m", "venv", folder], install, check]
         self._process = None
 
     def start(self):
@@ -82,8 +102,8 @@ class Installer(QObject):
         self._commands = []
         process, self._process = self._process, None
         if process is not None:
-            process.finished.disconnect()
-            process.errorOccurred.disconnect()
+            for signal in (process.finished, process.errorOccurred, process.readyRead):
+                signal.disconnect()
             process.kill()
             process.waitForFinished(2000)
             self.done.emit(False, self.tr("cancelled"))

@@ -4,7 +4,7 @@
 import os
 
 from qgis.core import Qgis, QgsApplication, QgsMapLayerProxyModel, QgsProject, QgsRasterLayer
-from qgis.PyQt.QtCore import QObject, Qt
+from qgis.PyQt.QtCore import QEvent, QObject, Qt
 from qgis.PyQt.QtGui import QIcon, QKeySequence
 from qgis.PyQt.QtWidgets import QAbstractSpinBox, QAction, QApplication, QFileDialog, QLineEdit, QPushButton
 
@@ -54,8 +54,10 @@ class Plugin(QObject):
             self.interaction.forget()
             self.iface.mapCanvas().unsetMapTool(self.tool)
             self.engine.stop()
+            QgsProject.instance().layersWillBeRemoved.disconnect(self._layers_go)
             for one in self.actions.values():
-                self.iface.mainWindow().removeAction(one)
+                if hasattr(self.iface, "unregisterMainWindowAction"):
+                    self.iface.unregisterMainWindowAction(one)
                 one.deleteLater()
             self.iface.removeDockWidget(self.dock)
             for part in (self.dock, self.tool, self.interaction, self.engine):
@@ -73,7 +75,8 @@ class Plugin(QObject):
                 return
             self.dock.show()
             self.iface.mapCanvas().setMapTool(self.tool)
-            self._prefer_active_layer()
+            if self.dock.raster.currentLayer() is None:
+                self._prefer_active_layer()
             if interpreter.find_python() is None:
                 self._ask_for_engine()
             else:
@@ -99,13 +102,18 @@ class Plugin(QObject):
         self.tool.boxed.connect(self.interaction.box)
         self.tool.hovered.connect(self._hovered)
         self.tool.activated.connect(lambda: self._enable(True))
-        self.tool.deactivated.connect(lambda: self._enable(False))
+        self.tool.deactivated.connect(self._rest)
+        self._keys = Keys(self.actions, self._wants, self)
+        for widget in (canvas, canvas.viewport(), self.dock):
+            widget.installEventFilter(self._keys)
+        QgsProject.instance().layersWillBeRemoved.connect(self._layers_go)
         self.interaction.changed.connect(self._changed)
         self.interaction.told.connect(self._say)
         self.interaction.saved.connect(lambda: self.dock.say(self.tr("Saved.")))
         self.engine.died.connect(self._died)
         self.dock.raster.layerChanged.connect(self._raster_changed)
         self.dock.new_target.clicked.connect(lambda checked: self._new_target())
+        self.dock.hover.toggled.connect(lambda on: None if on else self.interaction.stop_hovering())
         self.dock.square.toggled.connect(lambda on: self._outlines_changed())
         self.dock.simplify.valueChanged.connect(lambda metres: self._outlines_changed())
         self.dock.simplify.setKeyboardTracking(False)
@@ -126,11 +134,9 @@ class Plugin(QObject):
             action = QAction(text, self.iface.mainWindow())
             action.setObjectName(f"samgeo_{name}")
             action.setToolTip(text)
-            if keys:
+            if keys:  # of no widget, so that they are pressed by `Keys` alone
                 action.setShortcut(QKeySequence(keys))
-                action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
-            action.triggered.connect(_unless_typing(do) if keys else do)
-            self.iface.mainWindow().addAction(action)
+            action.triggered.connect(lambda checked=False, do=do: do())
             if hasattr(self.iface, "registerMainWindowAction"):
                 self.iface.registerMainWindowAction(action, keys)
             self.actions[name] = action
@@ -140,6 +146,20 @@ class Plugin(QObject):
         for name, action in self.actions.items():
             if name != "settings":
                 action.setEnabled(on)
+
+    def _rest(self):
+        self._enable(False)
+        self.interaction.stop_hovering()
+
+    def _wants(self, name):
+        """Whether a key is the plugin's now; QGIS's own undo has it where nothing was clicked."""
+        if name in ("undo", "back"):
+            return bool(self.interaction.steps)
+        return bool(self.interaction.undone) if name == "redo" else True
+
+    def _layers_go(self, names):
+        if self.interaction.layer is not None and self.interaction.layer.id() in names:
+            self.interaction.set_layer(None)
 
     def _changed(self):
         one = self.interaction
@@ -193,7 +213,7 @@ class Plugin(QObject):
         raster = self.interaction.layer
         crs = raster.crs() if raster is not None else QgsProject.instance().crs()
         try:
-            layer = new_layer(path if path.endswith(".gpkg") else path + ".gpkg", crs)
+            layer = new_layer(path if path.casefold().endswith(".gpkg") else path + ".gpkg", crs)
         except OSError as error:
             self._say(str(error))
             return None
@@ -224,7 +244,7 @@ class Plugin(QObject):
         self.engine.stop()
         self.engine.command[0] = interpreter.find_python() or "python3"
         self.engine.start()
-        self.interaction.say_again()
+        self.interaction.begin_again()
 
     def _ask_for_engine(self):
         from .engine_dialog import EngineDialog
@@ -234,11 +254,38 @@ class Plugin(QObject):
             self.restart()
 
 
-def _unless_typing(do):
-    """A key that is typed into a field is no command."""
+class Keys(QObject):
+    """Presses actions when their keys are pressed over the map or in the panel, and nowhere else.
 
-    def act():
-        if not isinstance(QApplication.focusWidget(), (QLineEdit, QAbstractSpinBox)):
-            do()
+    They are taken before QGIS's own shortcuts are, so that Ctrl+Z means the last click while there is one; and what is
+    typed into a field is no command.
+    """
 
-    return act
+    def __init__(self, actions, wants, parent=None):
+        """wants: whether an action, by its name, is to have its key now."""
+        super().__init__(parent)
+        self._actions, self._wants = actions, wants
+
+    def eventFilter(self, watched, event):
+        """Take a key from the shortcuts when it is announced, and act when it comes."""
+        if event.type() not in (QEvent.Type.ShortcutOverride, QEvent.Type.KeyPress):
+            return False
+        if isinstance(QApplication.focusWidget(), (QLineEdit, QAbstractSpinBox)):
+            return False
+        action = self._meant(event)
+        if action is None:
+            return False
+        if event.type() == QEvent.Type.KeyPress:
+            action.trigger()
+        event.accept()
+        return True
+
+    def _meant(self, event):
+        modifiers = event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
+        value = getattr(modifiers, "value", modifiers)  # an enum in Qt 6, a number in Qt 5
+        key = Qt.Key.Key_Return if event.key() == Qt.Key.Key_Enter else event.key()
+        pressed = QKeySequence(int(value) | int(key))
+        for name, action in self._actions.items():
+            if action.isEnabled() and action.shortcut() == pressed and self._wants(name):
+                return action
+        return None

@@ -126,25 +126,29 @@ class Command(QgsProcessingAlgorithm):
         """Their options for samgeo."""
         return []
 
-    def processAlgorithm(self, parameters, context, feedback):
-        """Run samgeo and tell how far it is."""
+    def prepareAlgorithm(self, parameters, context, feedback):
+        """In the main thread: what is asked of layers."""
         layer = self.parameterAsRasterLayer(parameters, self.INPUT, context)
         if layer is None:
             raise QgsProcessingException(tr("There is no raster."))
-        path = local_file(layer)
-        if path is None:
+        self._path = local_file(layer)
+        if self._path is None:
             raise QgsProcessingException(
                 tr("{}: not a file on this machine. Fix: save the part that you need with Export > Save As").format(
                     layer.name()
                 )
             )
-        options = [*self.own(parameters, context, feedback), *self._common(parameters, context)]
+        self._options = [*self.own(parameters, context, feedback), *self._common(parameters, context)]
+        return True
+
+    def processAlgorithm(self, parameters, context, feedback):
+        """Run samgeo and tell how far it is."""
         if not self.WRITES:
-            self.call(["encode", path, *options, "--progress", "json"], feedback)
+            self.call(["encode", self._path, *self._options, "--progress", "json"], feedback)
             return {}
         output = self.parameterAsOutputLayer(parameters, self.OUTPUT, context)
         file = output.partition("|")[0]
-        self.call(["segment", path, file, *options, "--progress", "json", "--overwrite"], feedback)
+        self.call(["segment", self._path, file, *self._options, "--progress", "json", "--overwrite"], feedback)
         return {self.OUTPUT: output}
 
     def _common(self, parameters, context):

@@ -6,7 +6,7 @@ import os
 from qgis.core import (
     Qgis,
     QgsCoordinateTransform,
-    QgsFeature,
+    QgsDataProvider,
     QgsField,
     QgsFields,
     QgsGeometry,
@@ -14,6 +14,7 @@ from qgis.core import (
     QgsProject,
     QgsVectorFileWriter,
     QgsVectorLayer,
+    QgsVectorLayerUtils,
     QgsWkbTypes,
 )
 from qgis.PyQt.QtCore import QDateTime, QMetaType, QVariant
@@ -50,48 +51,71 @@ def geometry(polygons, transform=None):
 
 
 def new_layer(path, crs):
-    """Make a GeoPackage with an empty layer, and open it. Raises OSError with what went wrong."""
-    fields = QgsFields()
-    for name, kind in FIELDS.items():
-        fields.append(field(name, kind))
+    """Make an empty layer in a GeoPackage, a new one or one that is there, and open it. What is there stays.
+
+    Raises OSError with what went wrong.
+    """
+    name = os.path.splitext(os.path.basename(path))[0]
     options = QgsVectorFileWriter.SaveVectorOptions()
     options.driverName = "GPKG"
-    options.layerName = os.path.splitext(os.path.basename(path))[0]
+    if os.path.exists(path):
+        taken = layers_in(path)
+        if not taken:
+            raise OSError(f"{path}: is there and is no GeoPackage. Fix: choose another name")
+        options.actionOnExistingFile = QgsVectorFileWriter.ActionOnExistingFile.CreateOrOverwriteLayer
+        number, base = 1, name
+        while name.casefold() in taken:
+            number += 1
+            name = f"{base}_{number}"
+    options.layerName = name
+    fields = QgsFields()
+    for field_name, kind in FIELDS.items():
+        fields.append(field(field_name, kind))
     context = QgsProject.instance().transformContext()
-    kind = QgsWkbTypes.Type.MultiPolygon
-    writer = QgsVectorFileWriter.create(path, fields, kind, crs, context, options)
+    writer = QgsVectorFileWriter.create(path, fields, QgsWkbTypes.Type.MultiPolygon, crs, context, options)
     problem = writer.errorMessage() if writer.hasError() else ""
     del writer
-    layer = QgsVectorLayer(f"{path}|layername={options.layerName}", options.layerName, "ogr")
+    layer = QgsVectorLayer(f"{path}|layername={name}", name, "ogr")
     if problem or not layer.isValid():
         raise OSError(f"{path}: {problem or 'cannot be read again'}")
     return layer
 
 
-def append(layer, polygons, crs, attributes):
-    """Add one object to a layer as one edit that can be undone. Raises OSError if the layer does not take it.
+def layers_in(path):
+    """Names of the layers of a file, in lower case."""
+    provider = QgsVectorLayer(path, "", "ogr").dataProvider()
+    parts = provider.subLayers() if provider is not None else []
+    return {part.split(QgsDataProvider.sublayerSeparator())[1].casefold() for part in parts}
 
-    polygons: what `frames.outlines` gives of one part, in `crs`. attributes: name to value; names that the layer has
-    not are left out.
-    """
+
+def prepare(layer):
+    """Make a layer ready to take an object. Raises OSError if it cannot."""
     if layer.geometryType() != QgsWkbTypes.GeometryType.PolygonGeometry:
         raise OSError(f"{layer.name()} takes no polygons. Fix: choose a layer of polygons, or a new one")
     if not layer.isEditable() and not layer.startEditing():
         raise OSError(f"{layer.name()} cannot be edited. Fix: choose another layer, or a new one")
-    transform = QgsCoordinateTransform(crs, layer.crs(), QgsProject.instance())
-    shape = geometry(polygons, transform)
-    if QgsWkbTypes.isSingleType(layer.wkbType()) and len(polygons) == 1:
-        shape.convertToSingleType()
-    names = {one.name().casefold(): one.name() for one in layer.fields()}
-    feature = QgsFeature(layer.fields())
-    feature.setGeometry(shape)
-    for name, value in attributes.items():
-        if name.casefold() in names:
-            feature.setAttribute(names[name.casefold()], value)
+
+
+def append(layer, polygons, crs, attributes):
+    """Add one object to a layer as one edit that can be undone. Raises OSError if the layer does not take it.
+
+    polygons: what `frames.outlines` gives of one part, in `crs`. attributes: name to value; of those in `FIELDS` the
+    layer gets what it has fields for. A layer of single polygons gets one feature a polygon.
+    """
+    prepare(layer)
+    shape = geometry(polygons, QgsCoordinateTransform(crs, layer.crs(), QgsProject.instance()))
+    names = {one.name().casefold(): number for number, one in enumerate(layer.fields())}
+    values = {}
+    for name in FIELDS:
+        number, value = names.get(name), attributes.get(name)
+        if number is not None and value is not None:
+            kind = layer.fields()[number]
+            values[number] = value if kind.isNumeric() == isinstance(value, float) else str(value)
+    whole = QgsVectorLayerUtils.createFeature(layer, shape, values)
+    parts = QgsVectorLayerUtils.makeFeatureCompatible(whole, layer)
     layer.beginEditCommand(f"samgeo: {attributes.get('label') or 'object'}")
-    if not layer.addFeature(feature):
+    if not parts or not all(layer.addFeature(part) for part in parts):
         layer.destroyEditCommand()
         raise OSError(f"{layer.name()} does not take the object. Fix: choose another layer, or a new one")
     layer.endEditCommand()
     layer.triggerRepaint()
-    return feature

@@ -28,6 +28,11 @@ def local_file(layer):
     return path if os.path.isfile(path) else None
 
 
+def wkt(crs):
+    """A CRS as the engine takes it."""
+    return crs.toWkt(QgsCoordinateReferenceSystem.WktVariant.WKT2_2018)
+
+
 class Crop:
     """A square of a layer, in its own CRS, on a grid that depends on the scale and nothing else."""
 
@@ -54,8 +59,15 @@ class Crop:
         settings.setExtent(self.extent)
         settings.setOutputSize(QSize(CROP_PX, CROP_PX))
         settings.setBackgroundColor(QColor(0, 0, 0))
+        header = self.header()  # the layer may be gone when the picture is there
         job = QgsMapRendererSequentialJob(settings)
-        job.finished.connect(lambda: then(self.header(), rgb(job.renderedImage())))
+
+        def finished():
+            image = job.renderedImage()
+            job.finished.disconnect(finished)
+            then(header, rgb(image))
+
+        job.finished.connect(finished)
         job.start()
         return job
 
@@ -66,7 +78,7 @@ class Crop:
             "width": CROP_PX,
             "height": CROP_PX,
             "transform": [self.units_per_px, 0, self.extent.xMinimum(), 0, -self.units_per_px, self.extent.yMaximum()],
-            "crs": crs.toWkt(QgsCoordinateReferenceSystem.WktVariant.WKT2_2018) if crs.isValid() else None,
+            "crs": wkt(crs) if crs.isValid() else None,
         }
 
 

@@ -140,7 +140,7 @@ def test_right_click_drag_undo_redo_and_cycling(desk):
     towards = [40 if side < 200 else -40 for side in (desk.pixel().x(), desk.pixel().y())]
     desk.click(Qt.MouseButton.RightButton, by=towards)
     assert not desk.said
-    assert [step.get("positive") for step in one.steps] == [True, False]
+    assert [step.get("positive") for step in one.steps if step["op"] == "point"] == [True, False]
     assert len(one._markers) == 2
     one.undo()
     desk.settle()
@@ -150,14 +150,14 @@ def test_right_click_drag_undo_redo_and_cycling(desk):
     assert one.chosen is None
     one.redo()
     desk.settle()
-    assert one._polygons[0] == first
+    assert first in one._polygons
     viewport, middle = desk.canvas.viewport(), desk.pixel()
     QTest.mousePress(viewport, Qt.MouseButton.LeftButton, pos=middle - QPoint(40, 40))
     QTest.mouseMove(viewport, middle)
     QTest.mouseMove(viewport, middle + QPoint(40, 40))
     QTest.mouseRelease(viewport, Qt.MouseButton.LeftButton, pos=middle + QPoint(40, 40))
     desk.settle()
-    assert [step["op"] for step in one.steps] == ["point", "box"]
+    assert [step["op"] for step in one.steps if step["op"] != "choose"] == ["point", "box"]
     one.clear()
     desk.settle()
     assert (one.steps, one.candidates, one._markers) == ([], [], [])
@@ -187,7 +187,7 @@ def test_an_engine_that_dies_is_told_and_another_hears_the_same_clicks(desk):
     assert not desk.engine.is_running
     assert len(one.steps) == 1, "what was clicked is kept"
     desk.engine.start()
-    one.say_again()
+    one.begin_again()
     desk.settle()
     assert one._polygons[one.chosen] == before
 
@@ -274,9 +274,11 @@ def test_a_layer_that_only_qgis_can_read(canvas, engine, tiles):
 def test_a_layer_that_takes_no_polygons_is_told(desk):
     desk.click()
     points = QgsVectorLayer("Point?crs=EPSG:32633&field=label:string", "points", "memory")
+    shown = desk.interaction._polygons[0]
     desk.interaction.accept(points, "x")
     desk.settle()
     assert "takes no polygons" in desk.said[-1]
+    assert desk.interaction._polygons[0] == shown, "the object can still be saved"
 
 
 def test_other_outlines_of_the_same_clicks(desk):

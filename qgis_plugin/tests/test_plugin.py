@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from conftest import PYTHON, ROOT, wait_for
-from qgis.core import QgsApplication, QgsProject, QgsRasterLayer
+from qgis.core import QgsApplication, QgsProject, QgsRasterLayer, QgsSettings
 from qgis.PyQt.QtCore import QCoreApplication, QEvent, QPoint, Qt
 from qgis.PyQt.QtTest import QTest
 from qgis.PyQt.QtWidgets import QAction, QMainWindow
@@ -114,29 +114,29 @@ def test_click_and_keys(plugin, scene, tmp_path):
     layer = plugin._new_target(str(tmp_path / "objects.gpkg"))
     assert plugin.dock.target.currentLayer() == layer
     plugin.dock.label.setText("shed")
+    plugin.iface.window.activateWindow()
     plugin.dock.label.setFocus()
-    plugin.actions["accept"].trigger()
+    wait_for(plugin.dock.label.hasFocus, seconds=5)
+    QTest.keyClick(plugin.dock.label, Qt.Key.Key_Return)
     settle(plugin)
-    if plugin.dock.label.hasFocus():
-        assert layer.featureCount() == 0, "keys typed into a field are no commands"
-    plugin.iface.canvas.setFocus()
-    if layer.featureCount() == 0:
-        plugin.actions["accept"].trigger()
-        settle(plugin)
+    assert layer.featureCount() == 0, "keys typed into a field are no commands"
+    viewport.setFocus()
+    QTest.keyClick(viewport, Qt.Key.Key_Return)
+    settle(plugin)
     (feature,) = layer.getFeatures()
     assert feature["label"] == "shed"
     QTest.mouseClick(viewport, Qt.MouseButton.LeftButton, pos=at(plugin, scene))
     settle(plugin)
-    plugin.actions["undo"].trigger()
+    QTest.keyClick(viewport, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     settle(plugin)
     assert plugin.interaction.candidates == []
-    plugin.actions["redo"].trigger()
+    QTest.keyClick(viewport, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
     settle(plugin)
     corners = len(plugin.interaction._polygons[0][0][0])
     plugin.dock.simplify.setValue(2.0)
     settle(plugin)
     assert len(plugin.interaction._polygons[0][0][0]) < corners
-    plugin.actions["clear"].trigger()
+    QTest.keyClick(viewport, Qt.Key.Key_Escape)
     settle(plugin)
     assert plugin.interaction.steps == []
     layer.rollBack()
@@ -209,10 +209,13 @@ def test_a_python_is_found_where_it_is_said_to_be(monkeypatch, tmp_path, qgis_ap
     monkeypatch.delenv("SAMGEO_PYTHON")
     monkeypatch.setattr(interpreter, "own_folder", lambda: str(tmp_path / "own"))
     assert interpreter.find_python() is None
-    python = interpreter.python_in(str(tmp_path / "own"))
+    python = interpreter.python_in(interpreter.new_folder())
     os.makedirs(os.path.dirname(python))
     open(python, "w").close()
+    assert interpreter.new_folder().endswith("2"), "an environment that is there is left alone"
+    QgsSettings().setValue(interpreter.KEY, python)
     assert interpreter.find_python() == python
+    QgsSettings().remove(interpreter.KEY)
     monkeypatch.setenv("SAMGEO_PYTHON", PYTHON)
     assert interpreter.find_python() == PYTHON
 

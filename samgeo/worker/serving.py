@@ -63,8 +63,6 @@ class Server:
         reader.start()
         while (request := self._next()) is not None:
             self._answer(request, self._do(request))
-            with self._changed:
-                self._now = None
         return self._code
 
     def _next(self) -> Request | None:
@@ -86,7 +84,7 @@ class Server:
 
     def _answer(self, request: Request, answer: Frame) -> None:
         with self._changed:
-            dropped = request.dropped
+            dropped, self._now = request.dropped, None
         self._send(request.id, Frame({"dropped": dropped}) if dropped else answer)
 
     def _send(self, number: int | None, answer: Frame) -> None:
@@ -97,7 +95,13 @@ class Server:
             self._end()
 
     def _listen(self) -> None:
-        """Read frames until there are no more, and sort them."""
+        """Read frames until there are no more, and sort them; whatever goes wrong here, the worker ends."""
+        try:
+            self._read_all()
+        finally:
+            self._end()
+
+    def _read_all(self) -> None:
         while not self._ends:
             try:
                 frame = read_frame(self._reading)
@@ -111,7 +115,6 @@ class Server:
             except (OSError, ValueError):
                 frame = None
             if frame is None:
-                self._end()
                 return
             self._sort(frame)
 
@@ -122,7 +125,8 @@ class Server:
             return
         operation = frame.header.get("op")
         if operation == "ping":
-            self._send(number, Frame({"working_on": self._now.id if self._now else None}))
+            now = self._now
+            self._send(number, Frame({"working_on": None if now is None else now.id}))
         elif operation == "cancel":
             self._send(number, Frame({"found": self._drop(frame.header.get("target"), "cancelled")}))
         elif operation == "shutdown":
@@ -179,7 +183,7 @@ class Server:
 def _outdates(newer: Request, older: Request) -> bool:
     """Both ask for the same kind of look at the same session, of which only the last one matters."""
     kinds = [(request.frame.header.get("op"), request.frame.header.get("session")) for request in (newer, older)]
-    return kinds[0] == kinds[1] and kinds[0][0] in LOOKS
+    return kinds[0] == kinds[1] and isinstance(kinds[0][0], str) and kinds[0][0] in LOOKS
 
 
 def _refusal(kind: str, message: str, exit_code: int) -> Frame:
