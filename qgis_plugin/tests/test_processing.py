@@ -98,8 +98,8 @@ def test_what_cannot_be_is_said_with_samgeos_own_words(provider, scene, tmp_path
 
     feedback = QgsProcessingFeedback(False)
     url = "type=xyz&url=http://127.0.0.1:9/%7Bz%7D/%7Bx%7D/%7By%7D.png"
+    parameters = {"INPUT": QgsRasterLayer(url, "tiles", "wms"), "OUTPUT": "TEMPORARY_OUTPUT"}
     with pytest.raises(QgsProcessingException):
-        parameters = {"INPUT": QgsRasterLayer(url, "tiles", "wms"), "OUTPUT": "TEMPORARY_OUTPUT"}
         processing.run("samgeo:everything", parameters, feedback=feedback)
     assert "not a file on this machine" in feedback.htmlLog()
 
