@@ -86,15 +86,18 @@ class EmbeddingCache:
         self._is_writable = True
 
     @staticmethod
-    def key_for(rgb: NDArray[np.uint8], valid: NDArray[np.bool_], model_sha256: str, precision: str) -> str:
+    def key_for(
+        rgb: NDArray[np.uint8], valid: NDArray[np.bool_], model_sha256: str, precision: str, kind: str = ""
+    ) -> str:
         """The key of the embedding of one window: equal only if everything that the encoder depends on is.
 
-        rgb: (h, w, 3) uint8, as the encoder sees it. valid: (h, w), True where there is imagery.
+        rgb: (h, w, 3) uint8, as the encoder sees it. valid: (h, w), True where there is imagery. kind: of model; the
+        same weights may be run in several ways, which keep other arrays.
         """
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or valid.dtype != np.bool_ or valid.shape != rgb.shape[:2]:
             found = f"{rgb.shape} {rgb.dtype} with {valid.shape} {valid.dtype}"
             raise UsageError(f"a window of {found}: expected (h, w, 3) uint8 with (h, w) bool")
-        facts = [MAGIC.hex(), __version__, model_sha256, precision, list(rgb.shape)]
+        facts = [MAGIC.hex(), __version__, model_sha256, precision, kind, list(rgb.shape)]
         digest = hashlib.sha256(json.dumps(facts).encode() + b"\n")
         digest.update(np.ascontiguousarray(rgb).data)
         digest.update(np.packbits(valid).data)

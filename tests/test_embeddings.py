@@ -145,9 +145,10 @@ def test_key_depends_on_all_that_the_encoder_depends_on():
         EmbeddingCache.key_for(rgb, masked, "a", "exact"),
         EmbeddingCache.key_for(rgb, valid, "b", "exact"),
         EmbeddingCache.key_for(rgb, valid, "a", "bf16"),
+        EmbeddingCache.key_for(rgb, valid, "a", "exact", "PyramidModel"),
         EmbeddingCache.key_for(rgb.reshape(6, 4, 3), valid.reshape(6, 4), "a", "exact"),
     }
-    assert len(keys) == 6
+    assert len(keys) == 7
     wide = np.zeros((4, 12, 3), np.uint8)
     assert EmbeddingCache.key_for(wide[:, ::2], valid, "a", "exact") in keys
     with pytest.raises(UsageError, match="uint8"):

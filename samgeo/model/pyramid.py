@@ -41,6 +41,8 @@ class _Answer(NamedTuple):
     """(n,) which of the prompted objects it was asked for, in order."""
     masks: NetworkMasks
     """Of these n."""
+    times: int
+    """How often a cell of its logits goes into one of the large image."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,7 +99,7 @@ class PyramidModel:
         """
         if not isinstance(image, np.ndarray):
             return [self.encode(one) for one in image]
-        return PyramidEmbedding(plain=self.plain.encode(image), image=image)
+        return PyramidEmbedding(plain=self.plain.encode(image), image=image.copy())  # the caller's may change
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]], shape: tuple[int, int]) -> PyramidEmbedding:
         """The embedding whose `arrays()` these are; `shape` is the (H, W) of its image."""
@@ -119,18 +121,20 @@ class PyramidModel:
         reduced = prompts[at_plain]
         if reduced.masks is not None:
             reduced = replace(reduced, masks=self._reduce(reduced.masks, embedding.plain.features.logits_size))
-        plain = self.plain.decode(embedding.plain, reduced, multimask=multimask)
-        answers = [_Answer(at_plain, plain)]
+        answers: list[_Answer] = []
         closer = extent < SMALL_PX
-        closer[at_plain] = np.isnan(extent[at_plain]) & (plain.scores <= UNSURE).all(axis=1)
+        if at_plain.size or not len(prompts):
+            plain = self.plain.decode(embedding.plain, reduced, multimask=multimask)
+            answers.append(_Answer(at_plain, plain, self.zoom))
+            closer[at_plain] = np.isnan(extent[at_plain]) & (plain.scores <= UNSURE).all(axis=1)
         at_large = np.flatnonzero(closer)
         if at_large.size:
             if not embedding.enlarged:
                 embedding.enlarged.append(self.large.encode(embedding.image))
             masks = self.large.decode(embedding.enlarged[0], prompts[at_large], multimask=multimask)
-            answers.append(_Answer(at_large, masks))
+            answers.append(_Answer(at_large, masks, 1))
         chosen = _best(answers, objects=len(prompts), count=3 if multimask else 1, zoom=self.zoom)
-        return PyramidMasks([masks for _, masks in answers], chosen, size=size, zoom=self.zoom)
+        return PyramidMasks(answers, chosen, size=size)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -158,28 +162,21 @@ class PyramidModel:
 class PyramidMasks:
     """The masks of N objects, M for each, each drawn at one of the two sizes; fulfils `contract.DecodedMasks`."""
 
-    def __init__(
-        self, answers: Sequence[NetworkMasks], chosen: NDArray[np.intp], *, size: tuple[int, int], zoom: int
-    ) -> None:
-        """answers: at one size or both, the plain one first. chosen: (N, M) count through their masks, each once.
-
-        size: (h, w) of the large logits.
-        """
-        self._answers, self._chosen, self._size, self._zoom = list(answers), chosen, size, zoom
-        self.scores = np.concatenate([answer.scores.ravel() for answer in answers])[chosen]
+    def __init__(self, answers: Sequence[_Answer], chosen: NDArray[np.intp], *, size: tuple[int, int]) -> None:
+        """answers: at one size or both. chosen: (N, M) count through their masks, each once. size: of large logits."""
+        self._answers, self._chosen, self._size = list(answers), chosen, size
+        self.scores = np.concatenate([answer.masks.scores.ravel() for answer in answers])[chosen]
 
     def __getitem__(self, keep: NDArray[np.bool_]) -> PyramidMasks:
         """The masks where `keep` (N, M) is True, as N' objects of one mask each, in row-major order."""
-        return PyramidMasks(self._answers, self._chosen[keep][:, None], size=self._size, zoom=self._zoom)
+        return PyramidMasks(self._answers, self._chosen[keep][:, None], size=self._size)
 
     @property
     def logits(self) -> NDArray[np.float32]:
         """(N, M, h, w) as of the large image, above 0 is object; what a mask prompt takes back."""
         drawn = np.empty((self._chosen.size, *self._size), np.float32)
-        for positions, masks in self._parts():
-            logits = masks.logits[:, 0]
-            if logits.shape[1:] != self._size:
-                logits = logits.repeat(self._zoom, axis=1).repeat(self._zoom, axis=2)
+        for positions, masks, times in self._parts():
+            logits = masks.logits[:, 0].repeat(times, axis=1).repeat(times, axis=2)
             drawn[positions] = logits[:, : self._size[0], : self._size[1]]
         return drawn.reshape(*self._chosen.shape, *self._size)
 
@@ -187,21 +184,21 @@ class PyramidMasks:
         """N lists of M full-size masks in the pixels of the image, with score and stability."""
         full = {
             int(position): row[0]
-            for positions, masks in self._parts()
+            for positions, masks, _ in self._parts()
             for position, row in zip(positions, masks.to_masks(), strict=True)
         }
         objects, count = self._chosen.shape
         return [[full[n * count + m] for m in range(count)] for n in range(objects)]
 
-    def _parts(self) -> Iterator[tuple[NDArray[np.intp], NetworkMasks]]:
-        """What was chosen of each answer, as objects of one mask each, and their positions in `chosen`, flattened."""
+    def _parts(self) -> Iterator[tuple[NDArray[np.intp], NetworkMasks, int]]:
+        """What was chosen of each answer: positions in `chosen`, flattened; objects of one mask each; and `times`."""
         flat, start = self._chosen.ravel(), 0
-        for answer in self._answers:
-            keep = np.zeros(answer.scores.shape, dtype=bool)
+        for _, masks, times in self._answers:
+            keep = np.zeros(masks.scores.shape, dtype=bool)
             positions = np.flatnonzero((flat >= start) & (flat < start + keep.size))
             positions = positions[np.argsort(flat[positions])]
             keep.ravel()[flat[positions] - start] = True
-            yield positions, answer[keep]
+            yield positions, masks[keep], times
             start += keep.size
 
 
@@ -210,7 +207,7 @@ def _best(answers: Sequence[_Answer], *, objects: int, count: int, zoom: int) ->
     places = np.full((objects, len(answers) * count), -1, dtype=np.intp)
     scores = np.full(places.shape, -np.inf, dtype=np.float32)
     start = 0
-    for k, (rows, masks) in enumerate(answers):
+    for k, (rows, masks, _) in enumerate(answers):
         columns = slice(k * count, (k + 1) * count)
         places[rows, columns] = start + np.arange(masks.scores.size).reshape(masks.scores.shape)
         scores[rows, columns] = masks.scores
@@ -235,7 +232,7 @@ def _differing_first(order: NDArray[np.intp], alike: NDArray[np.bool_]) -> NDArr
 def _alike(answers: Sequence[_Answer], objects: NDArray[np.intp], zoom: int) -> NDArray[np.bool_]:
     """(n, 2 M, 2 M) whether two candidates of an object are alike, for objects that both answers hold."""
     plain, large = (
-        torch.from_numpy(masks.logits[np.searchsorted(rows, objects)] > 0).float() for rows, masks in answers
+        torch.from_numpy(masks.logits[np.searchsorted(rows, objects)] > 0).float() for rows, masks, _ in answers
     )
     height, width = plain.shape[-2:]
     missing = zoom * height - large.shape[-2], zoom * width - large.shape[-1]

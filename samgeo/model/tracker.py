@@ -75,11 +75,12 @@ class Tracker:
 
         Raises ModelError for a network without memory, UsageError for fewer frames than a memory reaches back.
         """
-        if not isinstance(model.sam, Sam2):
+        network = getattr(model, "sam", None)
+        if not isinstance(network, Sam2):
             raise ModelError(f"{model.name}: has no memory; expected a model such as sam2.1-hiera-tiny or edge-tam")
         if held_frames < NUM_POINTERS:
             raise UsageError(f"held_frames={held_frames}: expected at least {NUM_POINTERS}, so far does a memory reach")
-        self._model, self._sam = model, model.sam
+        self._model, self._sam = model, network
         self._held, self._corrections_stay = held_frames, corrections_stay
         self._frames = HeldFrames(self._encode, held=held_frames)
         self._followed: dict[ObjectId, _Followed] = {}

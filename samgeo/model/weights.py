@@ -22,6 +22,8 @@ from samgeo.model.sam import Sam
 from samgeo.model.spec import DEFAULT_MODEL, MODELS, ModelSpec, find_spec
 from samgeo.model.yolo import FastSamNetwork
 
+NO_CLASSES = "no_classes"
+"""Key of the metadata of weights whose class head knows nothing of their encoder."""
 COUNTERS = "num_batches_tracked"
 """How the names of the only tensors of whole numbers end that networks save."""
 
@@ -69,8 +71,11 @@ def load_network(
     file = read_weights(path)
     found = _whose(file, path, asked)
     _check_numbers(file.tensors, path)
+    network = assemble(found, file.tensors, source=str(path))
+    if isinstance(network, Sam) and NO_CLASSES in file.metadata:
+        network.class_head = None
     return running(
-        assemble(found, file.tensors, source=str(path)),
+        network,
         name=published or file.metadata.get("name", path.stem),
         sha256=digest_of(path),
         device=chosen,

@@ -147,7 +147,7 @@ def encode(
     """The embedding of a window (h, w, 3) with its valid pixels (h, w); from the cache if it is there."""
     if cache is None:
         return model.encode(rgb)
-    key = cache.key_for(rgb, valid, model.sha256, model.precision)
+    key = cache.key_for(rgb, valid, model.sha256, model.precision, type(model).__name__)
     arrays = cache.get(key)
     if arrays is not None:
         return model.restore(arrays, valid.shape)

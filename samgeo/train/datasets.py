@@ -78,7 +78,7 @@ def read_coco(
 def read_pictures(path: Path, folder: Path | None = None) -> Iterator[Picture]:
     """What is drawn in the pictures of a COCO JSON file, of a file of SA-1B, or of a folder of such files.
 
-    folder: where the pictures are; None: beside the JSON. Boxes and crowds are left out.
+    folder: where the pictures are; None: beside the JSON. Crowds are left out.
     Raises UsageError naming file and annotation.
     """
     if path.is_dir():
@@ -86,19 +86,25 @@ def read_pictures(path: Path, folder: Path | None = None) -> Iterator[Picture]:
             yield from read_pictures(part, folder)
         return
     content = _read_json(path)
-    labels = {category["id"]: str(category["name"]) for category in content.get("categories", [])}
-    by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    for annotation in content["annotations"]:
-        by_image[annotation.get("image_id")].append(annotation)
-    unknown = set(by_image) - {entry["id"] for entry in content["images"]}
+    try:
+        labels = {category["id"]: str(category["name"]) for category in content.get("categories", [])}
+        by_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+        for annotation in content["annotations"]:
+            by_image[annotation.get("image_id")].append(annotation)
+        images = [(e["id"], str(e["file_name"]), (int(e["height"]), int(e["width"]))) for e in content["images"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"{path}: cannot be understood ({type(error).__name__}: {error}): expected `images` with id, file_name, "
+            "height and width, `annotations` with image_id, and `categories` with id and name"
+        ) from error
+    unknown = set(by_image) - {number for number, _, _ in images}
     if unknown:
         row = by_image[min(unknown, key=str)][0].get("id")
         raise UsageError(f"{path}: annotation {row} is of image {min(unknown, key=str)}: expected an id among `images`")
-    for entry in content["images"]:
-        shape = int(entry["height"]), int(entry["width"])
-        masks = (_coco_mask(path, annotation, labels, shape) for annotation in by_image[entry["id"]])
+    for number, file_name, shape in images:
+        masks = (_coco_mask(path, annotation, labels, shape) for annotation in by_image[number])
         yield Picture(
-            file=(folder or path.parent) / str(entry["file_name"]),
+            file=(folder or path.parent) / file_name,
             shape=shape,
             objects=tuple(mask for mask in masks if mask is not None),
             said_by=path,
@@ -106,13 +112,16 @@ def read_pictures(path: Path, folder: Path | None = None) -> Iterator[Picture]:
 
 
 def has_pictures(path: Path) -> bool:
-    """Whether `read_pictures` reads this: a folder with JSON files, or a JSON file that is no GeoJSON."""
+    """Whether `read_pictures` reads this: a folder with JSON files, or a JSON file with annotations."""
     if path.is_dir():
         return any(path.glob("*.json"))
     if path.suffix.lower() != ".json" or not path.is_file():
         return False
-    with path.open("rb") as file:
-        return b'"FeatureCollection"' not in file.read(4096)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "annotations" in content
 
 
 def read_semantic(
@@ -282,8 +291,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read as JSON ({error}): expected a COCO file") from error
     if isinstance(content, dict) and {"image", "annotations"} <= content.keys():
-        annotations = [{**annotation, "image_id": 0} for annotation in content["annotations"]]
-        return {"images": [{**content["image"], "id": 0}], "annotations": annotations}
+        try:
+            annotations = [{**annotation, "image_id": 0} for annotation in content["annotations"]]
+            return {"images": [{**content["image"], "id": 0}], "annotations": annotations}
+        except TypeError as error:
+            raise UsageError(f"{path}: not as SA-1B's files ({error}): expected objects in it") from error
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
         raise UsageError(
             f"{path}: not a COCO file: expected an object with `images` and `annotations`, or with `image` as in SA-1B"

@@ -31,6 +31,7 @@ from samgeo.model.build import official_names
 from samgeo.model.frame import Frame
 from samgeo.model.predict import Model
 from samgeo.model.sam import Features, Sam
+from samgeo.model.weights import NO_CLASSES
 from samgeo.train.adapters import add_adapters, merge_adapters
 from samgeo.train.calibrate import calibrate
 from samgeo.train.crops import turn, vary_colours
@@ -209,10 +210,15 @@ def fine_tune(
     sam.eval().requires_grad_(requires_grad=False)
 
 
-def save_weights(model: Model, out: Path, *, overwrite: bool = False) -> None:
-    """Write the weights under their official names; what loads the published file loads this one."""
+def save_weights(model: Model, out: Path, *, tune: Tune = "decoder", overwrite: bool = False) -> None:
+    """Write the weights under their official names; what loads the published file loads this one.
+
+    tune: what learned. A class head does not know the features of an encoder that did, and is left out from then on.
+    """
     official = official_names(model.spec.architecture, model.sam.state_dict())
     metadata = {"architecture": model.spec.architecture, "name": out.stem}
+    if tune != "decoder":
+        metadata[NO_CLASSES] = "the image encoder learned, its class head did not"
     write_weights(official, out, metadata, overwrite=overwrite)
 
 

@@ -95,10 +95,11 @@ def learn(  # noqa: PLR0913 - what is read, how it is read, what learns, and wha
     shown, judged = hold_out(placed.windows, held_out)
     folder = path.with_suffix(".training")
     before = _judge(network, judged, tell, "judging")
-    fine_tune(network, shown, settings or FineTuning(), folder, report=tell)
+    settings = settings or FineTuning()
+    fine_tune(network, shown, settings, folder, report=tell)
     after = _judge(network, judged, tell, "judging again")
     draw_curves(folder / "metrics.jsonl", folder / "curves.png")
-    save_weights(network, path, overwrite=overwrite)
+    save_weights(network, path, tune=settings.tune, overwrite=overwrite)
     return Learned(
         weights=path,
         folder=folder,

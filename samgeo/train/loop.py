@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
+from samgeo.errors import UsageError
 from samgeo.model.frame import NativeFrame
 from samgeo.model.mask_decoder import Decoded
 from samgeo.model.precision import has_fast_bf16
@@ -75,9 +76,13 @@ class TrainSettings:
     accumulate: int = 1
     """Batches whose gradients are averaged for a step: what large steps cost where memory holds small batches only."""
 
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.accumulate < 1:
+            raise UsageError(f"{self.steps} steps of {self.accumulate} batches: expected at least 1 of both")
+
 
 class Batches(Dataset[Batch]):
-    """Batch i as a function of the seed and i."""
+    """Batch i as a function of the seed and i, whoever trains on it."""
 
     def __init__(
         self, groups: Mapping[str, Sequence[Path]], weights: Mapping[str, float], settings: TrainSettings
@@ -235,9 +240,9 @@ def train(
     average = torch.optim.swa_utils.AveragedModel(
         sam, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema), use_buffers=True
     )
-    start = _resume(folder / "checkpoint.pt", sam, average, optimizer)
-    end = min(settings.steps, stop_after or settings.steps)
     several = team.size() * settings.accumulate
+    start = _resume(folder / "checkpoint.pt", sam, average, optimizer, several)
+    end = min(settings.steps, stop_after or settings.steps)
     own = range(team.number(), several, team.size())  # of the batches of a step
     loader = iter(load(batches, [step * several + k for step in range(start, end) for k in own]))
     sam.train(settings.batch_statistics)
@@ -252,12 +257,14 @@ def train(
             seed = (settings.seed << 32) + step * several + k
             seen.append(_learn(sam, image, masks, left_out=left_out, seed=seed))
         _move(sam, optimizer, settings.accumulate)
+        team.average_buffers(sam)
         if step >= settings.ema_after:
             average.update_parameters(sam)
         last = step + 1 == end
-        if (step + 1) % LOG_EVERY == 0 and team.number() == 0:
+        if (step + 1) % LOG_EVERY == 0:
             seconds = (time.monotonic() - began) / min(LOG_EVERY, step + 1 - start)
-            _log(folder / "metrics.jsonl", step + 1, seen, seconds=seconds)
+            if team.number() == 0:
+                _log(folder / "metrics.jsonl", step + 1, seen, seconds=seconds)
             seen, began = [], time.monotonic()
         if (last or (step + 1) % settings.checkpoint_every == 0) and team.number() == 0:
             _save(folder / "checkpoint.pt", step + 1, sam, average, optimizer, settings)
@@ -355,6 +362,7 @@ def _save(
         "average": average.state_dict(),
         "optimizer": optimizer.state_dict(),
         "settings": asdict(settings),
+        "batches_a_step": team.size() * settings.accumulate,
     }
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
@@ -362,11 +370,16 @@ def _save(
 
 
 def _resume(
-    path: Path, sam: Sam, average: torch.optim.swa_utils.AveragedModel, optimizer: torch.optim.Optimizer
+    path: Path, sam: Sam, average: torch.optim.swa_utils.AveragedModel, optimizer: torch.optim.Optimizer, several: int
 ) -> int:
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True, map_location=next(sam.parameters()).device)
+    if state.get("batches_a_step", several) != several:
+        raise UsageError(
+            f"{path}: a step had {state['batches_a_step']} batches; found {several}: other batches would follow. Fix: "
+            "as many processes times --accumulate as before, or another folder"
+        )
     sam.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     if state["optimizer"] is not None:

@@ -15,7 +15,7 @@ import rasterio.features
 import shapely
 from rasterio.errors import NotGeoreferencedWarning
 
-from samgeo.errors import RasterError, UsageError
+from samgeo.errors import RasterError, ResourceLimitError, UsageError
 from samgeo.grid import Grid
 from samgeo.pixels import Mask, Window
 from samgeo.prompts.placed import PlacedPrompts
@@ -25,10 +25,14 @@ from samgeo.tiling import Tiling
 from samgeo.train.datasets import GEO_ENDINGS, Picture, burn, has_pictures, read_pictures
 from samgeo.train.labelled import LARGE_PX, MIN_AREA_PX, MIN_SHARE, LabelledImage
 
+SHAPES = ("uint8", "uint16", "int16", "int32")
+"""Types of label rasters that GDAL makes shapes of."""
 OVERLAP_PX = 2
 """Windows share next to nothing, so that one that is held out shows nothing that was trained on."""
 
 
+MOST_WINDOWS = 5_000
+"""So many windows are held in memory, about 5 GB of 512 px."""
 LABEL_RASTERS = (*GEO_ENDINGS, ".png")
 """Endings of files whose pixels say what is drawn."""
 
@@ -65,17 +69,23 @@ def read_drawn(
     if path is not None and has_pictures(path):
         if resolution_m is not None:
             raise UsageError(f"{path}: says what is drawn in pixels of pictures, which cannot be read at --resolution")
-        pictures = list(read_pictures(path, None if raster is None else Path(raster)))
-        windows = [window for one in pictures for window in _picture_windows(one, bands=bands, tile_px=tile_px)]
+        windows: list[LabelledImage] = []
+        pictures = outlines = 0
+        for one in read_pictures(path, None if raster is None else Path(raster)):
+            pictures, outlines = pictures + 1, outlines + len(one.objects)
+            windows += _picture_windows(one, bands=bands, tile_px=tile_px)
+            if len(windows) > MOST_WINDOWS:
+                raise ResourceLimitError(f"{path}: more than {MOST_WINDOWS} windows. Fix: fewer pictures at once")
         if not windows:
-            raise UsageError(f"{path}: nothing of 16 pixels is drawn in its {len(pictures)} pictures")
-        return Placement(windows=windows, outlines=sum(len(one.objects) for one in pictures), refused=[])
+            raise UsageError(f"{path}: nothing of 16 pixels is drawn in its {pictures} pictures")
+        return Placement(windows=windows, outlines=outlines, refused=[])
     if raster is None:
         raise UsageError(f"{labels}: no raster that it lies on. Fix: name RASTER behind it")
     with Raster(raster, bands=bands, resolution_m=resolution_m, crs=crs) as source:
-        if path is not None and path.suffix.lower() in LABEL_RASTERS:
-            labels = outlines_of(path, source.native_grid)
-        return labelled_windows(source, labels, tile_px=tile_px)
+        if path is None or path.suffix.lower() not in LABEL_RASTERS:
+            return labelled_windows(source, labels, tile_px=tile_px)
+        drawn = outlines_of(path, source.native_grid)
+        return labelled_windows(source, drawn, tile_px=tile_px, crs="raster" if drawn.crs is None else None)
 
 
 def outlines_of(path: Path, grid: Grid) -> geopandas.GeoDataFrame:
@@ -99,20 +109,22 @@ def outlines_of(path: Path, grid: Grid) -> geopandas.GeoDataFrame:
         if values.shape != grid.shape:
             raise UsageError(f"{path}: {values.shape} px and no place: expected {grid.shape}, as the raster has")
         transform, crs = grid.transform, grid.crs
-    numbered = np.unique(values, return_inverse=True)[1].reshape(values.shape).astype(np.int32)  # GDAL knows few types
-    parts = rasterio.features.shapes(numbered, mask=drawn & (values != 0), connectivity=4, transform=transform)
+    drawn &= values != 0
+    if values.dtype not in SHAPES:  # of other types GDAL makes no shapes
+        values = np.unique(values, return_inverse=True)[1].reshape(values.shape).astype(np.int32)
+    parts = rasterio.features.shapes(values, mask=drawn, connectivity=4, transform=transform)
     return geopandas.GeoDataFrame(geometry=[shapely.geometry.shape(outline) for outline, _ in parts], crs=crs)
 
 
-def labelled_windows(raster: Raster, labels: Any, *, tile_px: int) -> Placement:
+def labelled_windows(raster: Raster, labels: Any, *, tile_px: int, crs: object = None) -> Placement:
     """Cut a raster into windows of `tile_px` with the outlines that are drawn there.
 
-    labels: polygons in any CRS, see `Prompts(masks=)`.
+    labels, crs: polygons in any CRS, see `Prompts(masks=)`.
     Nothing follows from what is not drawn: labels may be as incomplete as they are.
 
     Raises PromptError as `Prompts.to_pixels` does, and UsageError where no outline can be used.
     """
-    placed = Prompts(masks=labels).to_pixels(raster.grid, native_grid=raster.native_grid)
+    placed = Prompts(masks=labels, crs=crs).to_pixels(raster.grid, native_grid=raster.native_grid)
     objects = list(_burned(placed, raster.grid))
     windows = _windows(raster, objects, tile_px=tile_px)
     if not windows:

@@ -55,5 +55,15 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
         parameter.grad = gradient.view_as(parameter).clone()
 
 
+def average_buffers(network: nn.Module) -> None:
+    """Put the mean over all processes where each has statistics of its own batches."""
+    if not _together():
+        return
+    for buffer in network.buffers():
+        if buffer.is_floating_point():
+            distributed.all_reduce(buffer)
+            buffer.div_(size())
+
+
 def _together() -> bool:
     return distributed.is_available() and distributed.is_initialized()

@@ -102,19 +102,43 @@ def test_an_earlier_mask_has_a_size_too(model: PyramidModel, image: NDArray[np.u
         model.decode(embedding, PixelPrompts(masks=logits[:, ::2, ::2]))
 
 
-@pytest.mark.parametrize("shape", [(96, 80), (33, 47), (100, 70)])
+@pytest.mark.parametrize("shape", [(96, 80), (33, 47), (100, 70), (16, 16)])
 def test_plain_logits_come_back_as_they_were(
     model: PyramidModel, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
 ) -> None:
     """A mask that was drawn at the plain size, given back as a prompt, is what the plain size sees."""
     monkeypatch.setattr(pyramid, "UNSURE", 0.0)
     embedding = model.encode(np.random.default_rng(1).integers(0, 255, (*shape, 3)).astype(np.uint8))
-    prompts = points((20, 12), (9, 30))
+    prompts = points((9, 12), (9, 13))
     again = model._reduce(model.decode(embedding, prompts).logits[:, 0], embedding.plain.features.logits_size)
     drawn = model.plain.decode(embedding.plain, prompts).logits
     inner = tuple(-(-side // 4) for side in shape)
     best = drawn[np.arange(2), model.plain.decode(embedding.plain, prompts).scores.argmax(axis=1)]
     np.testing.assert_allclose(again[:, : inner[0] - 1, : inner[1] - 1], best[:, : inner[0] - 1, : inner[1] - 1])
+
+
+def test_the_embedding_keeps_its_own_image(model: PyramidModel, image: NDArray[np.uint8]) -> None:
+    small = PixelPrompts(boxes=np.array([[5, 5, 20, 20]], np.float32))
+    wanted = model.decode(model.encode(image), small, multimask=False).logits
+    embedding = model.encode(buffer := image.copy())
+    buffer[:] = 0
+    np.testing.assert_array_equal(model.decode(embedding, small, multimask=False).logits, wanted)
+
+
+def test_masks_of_both_sizes_are_compared(model: PyramidModel) -> None:
+    """A mask drawn at one size is like itself drawn at the other, and unlike its other half."""
+
+    class Drawn:
+        def __init__(self, logits: NDArray[np.float32]) -> None:
+            self.logits = logits
+
+    plain = np.full((1, 2, 8, 8), -1, np.float32)
+    plain[0, 0, 2:6, :4] = plain[0, 1, 2:6, 4:] = 1
+    large = plain.repeat(2, axis=2).repeat(2, axis=3)[:, :, :15]  # padded to other blocks
+    rows = np.array([0])
+    answers = [pyramid._Answer(rows, Drawn(plain), 2), pyramid._Answer(rows, Drawn(large), 1)]  # type: ignore[arg-type]
+    (alike,) = pyramid._alike(answers, rows, 2)
+    assert alike.tolist() == [[k % 2 == n % 2 for k in range(4)] for n in range(4)]
 
 
 def test_candidates_differ(model: PyramidModel, image: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:

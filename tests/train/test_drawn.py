@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from affine import Affine
 from click.testing import CliRunner
 from numpy.typing import NDArray
@@ -80,6 +81,25 @@ def test_a_picture_of_labels_lies_on_the_raster(raster: Path, tmp_path: Path) ->
         read_drawn(tmp_path / "labels.png", raster, tile_px=256)
 
 
+def test_pictures_without_a_place(tmp_path: Path) -> None:
+    Image.fromarray(labelled(0).image).save(tmp_path / "scene.png")
+    Image.fromarray(numbered()).save(tmp_path / "labels.png")
+    check(read_drawn(tmp_path / "labels.png", tmp_path / "scene.png", tile_px=256))
+
+
+def test_geojson_may_be_called_json(raster: Path, tmp_path: Path) -> None:
+    import geopandas
+
+    boxes = [
+        shapely.box(*(PLACE @ (m.window.col, m.window.row_end)), *(PLACE @ (m.window.col_end, m.window.row)))
+        for m in labelled(0).objects
+    ]
+    text = geopandas.GeoSeries(boxes, crs="EPSG:32633").to_crs("EPSG:4326").to_json()
+    content = json.loads(text)
+    (tmp_path / "outlines.json").write_text(json.dumps({"features": content["features"], "type": content["type"]}))
+    assert read_drawn(tmp_path / "outlines.json", raster, tile_px=256).outlines == 9
+
+
 def test_label_rasters_that_cannot_be_right(raster: Path, tmp_path: Path) -> None:
     values = numbered().astype(np.float32)
     labels = write(tmp_path / "float.tif", values, crs="EPSG:32633", transform=PLACE)
@@ -134,9 +154,20 @@ def test_what_is_missing_is_told(tmp_path: Path, raster: Path) -> None:
     labels.write_text(json.dumps({"images": [], "annotations": []}))
     with pytest.raises(UsageError, match="nothing of 16 pixels is drawn in its 0 pictures"):
         read_drawn(labels, None, tile_px=64)
-    labels.write_text("[]")
-    with pytest.raises(UsageError, match="not a COCO file"):
-        read_drawn(labels, None, tile_px=64)
+    for content in (
+        {"annotations": []},
+        {"images": [{"id": 1, "file_name": "x.png"}], "annotations": []},
+        {"images": [{"id": 1, "file_name": "x.png", "height": None, "width": 3}], "annotations": []},
+        {"images": [], "annotations": [7]},
+        {"images": [], "annotations": None},
+        {"images": [], "annotations": [], "categories": None},
+        {"images": [], "annotations": [{"image_id": [1]}]},
+        {"image": 7, "annotations": []},
+        {"image": {}, "annotations": [7]},
+    ):
+        labels.write_text(json.dumps(content))
+        with pytest.raises(UsageError, match=r"labels\.json: "):
+            read_drawn(labels, None, tile_px=64)
     with pytest.raises(UsageError, match=r"outlines\.gpkg: no raster that it lies on. Fix: name RASTER behind it"):
         read_drawn(tmp_path / "outlines.gpkg", None, tile_px=64)
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from samgeo.errors import UsageError
 from samgeo.model.weights import load_model
 from samgeo.pixels import Mask, PixelPrompts
 from samgeo.train import nano
@@ -117,13 +118,20 @@ from pathlib import Path
 import torch
 from samgeo.train import nano
 from samgeo.train.loop import Batches, TrainSettings, train
-from samgeo.train.team import team
+from samgeo.train.team import size, team
+from torch import distributed
 
 files, folder, accumulate = sorted(Path(sys.argv[1]).glob("*.npz")), Path(sys.argv[2]), int(sys.argv[3])
 settings = TrainSettings(steps=3, decay_steps=2, layouts=((64, 2, 2),), checkpoint_every=2, accumulate=accumulate)
 with team("cpu") as device:
     torch.manual_seed(0)
-    train(nano.build_nano().to(device), Batches({"a": files}, {"a": 1}, settings), settings, folder)
+    sam = nano.build_nano().to(device)
+    train(sam, Batches({"a": files}, {"a": 1}, settings), settings, folder)
+    if size() == 2:
+        for tensor in sam.state_dict().values():
+            both = [torch.empty_like(tensor) for _ in range(2)]
+            distributed.all_gather(both, tensor)
+            assert torch.equal(*both), "all end with the same network, statistics and all"
 """
 
 
@@ -145,6 +153,16 @@ def test_a_team_of_two_takes_the_step_that_one_takes_with_two_batches(files: lis
     }
     apart = {name: float((learned[name] - learned["one"]).abs().mean()) for name in ("team", "half")}
     assert apart["team"] < 0.02 * apart["half"]
+
+
+def test_a_step_without_batches_and_other_steps_than_before_are_refused(files: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="3 steps of 0 batches"):
+        TrainSettings(steps=3, decay_steps=2, accumulate=0)
+    settings = TrainSettings(steps=2, decay_steps=2, layouts=LAYOUTS)
+    train(nano.build_nano(), Batches({"a": files}, {"a": 1}, settings), settings, tmp_path / "run", stop_after=1)
+    other = replace(settings, accumulate=2)
+    with pytest.raises(UsageError, match="a step had 1 batches; found 2"):
+        train(nano.build_nano(), Batches({"a": files}, {"a": 1}, other), other, tmp_path / "run")
 
 
 @pytest.mark.slow
