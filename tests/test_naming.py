@@ -129,13 +129,16 @@ def test_a_chain_is_called_what_its_masks_are_called_most_surely() -> None:
     assert len(link(MaskTable.concatenate(apart), tiling, lambda tile, index: masks[tile][index].pixels)) == 3
 
 
-def test_the_default_calls_buildings_buildings() -> None:
-    scene = make_scene(1_000_003, height_px=384, width_px=384, gsd_m=0.3)
-    roofs = [mask for mask in scene.objects if mask.label == "building" and mask.area_px > 1500]
-    model = load_model()
+def test_the_default_mostly_knows_buildings_and_fields() -> None:
+    """On scenes that it was not trained on."""
+    model, right, count = load_model(), 0, 0
     assert isinstance(model, NamesMasks)
-    named = model.name_masks(model.encode(scene.image), roofs)
-    assert len(named) >= 4
-    called = [mask.label for mask in named]
-    assert max(set(called), key=called.count) == "building"
-    assert all(mask.label is None or 0.5 <= mask.label_score <= 1 for mask in named)
+    for seed in range(1_000_003, 1_000_007):
+        scene = make_scene(seed, height_px=384, width_px=384, gsd_m=0.3)
+        shown = [mask for mask in scene.objects if mask.label in ("building", "field") and mask.area_px > 1500]
+        named = model.name_masks(model.encode(scene.image), shown)
+        assert all(mask.label is None or 0.5 <= mask.label_score <= 1 for mask in named)
+        right += sum(mask.label == truth.label for mask, truth in zip(named, shown, strict=True))
+        count += len(shown)
+    assert count > 30
+    assert right > 0.6 * count
