@@ -129,16 +129,17 @@ def test_a_chain_is_called_what_its_masks_are_called_most_surely() -> None:
     assert len(link(MaskTable.concatenate(apart), tiling, lambda tile, index: masks[tile][index].pixels)) == 3
 
 
-def test_the_default_mostly_knows_buildings_and_fields() -> None:
-    """On scenes that it was not trained on."""
-    model, right, count = load_model(), 0, 0
+def test_what_the_default_names_it_mostly_names_right() -> None:
+    """Buildings and fields of scenes that it was not trained on; much stays without a name."""
+    model, right, named, count = load_model(), 0, 0, 0
     assert isinstance(model, NamesMasks)
-    for seed in range(1_000_003, 1_000_007):
+    for seed in range(1_000_003, 1_000_011):
         scene = make_scene(seed, height_px=384, width_px=384, gsd_m=0.3)
         shown = [mask for mask in scene.objects if mask.label in ("building", "field") and mask.area_px > 1500]
-        named = model.name_masks(model.encode(scene.image), shown)
-        assert all(mask.label is None or 0.5 <= mask.label_score <= 1 for mask in named)
-        right += sum(mask.label == truth.label for mask, truth in zip(named, shown, strict=True))
+        called = model.name_masks(model.encode(scene.image), shown)
+        assert all((mask.label is None) == (mask.label_score == 0) for mask in called)
+        right += sum(mask.label == truth.label for mask, truth in zip(called, shown, strict=True))
+        named += sum(mask.label is not None for mask in called)
         count += len(shown)
-    assert count > 30
-    assert right > 0.6 * count
+    assert named > 0.3 * count
+    assert right > 0.55 * named

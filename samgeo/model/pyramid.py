@@ -148,7 +148,9 @@ class PyramidModel:
         chances = classify(self.plain.sam.class_head, embedding.plain.features, masks)  # (N, classes)
         likeliest = zip(chances.argmax(axis=1).tolist(), chances.max(axis=1).tolist(), strict=True)
         return [
-            replace(mask, label=CLASSES[k], label_score=chance) if chance >= LIKELY else mask
+            replace(
+                mask, label=CLASSES[k] if chance >= LIKELY else None, label_score=chance if chance >= LIKELY else 0.0
+            )
             for mask, (k, chance) in zip(masks, likeliest, strict=True)
         ]
 
