@@ -196,6 +196,7 @@ def test_short_disk(tmp_path):
         child = os.fork()
         if child == 0:
             status = 2
+            signal.alarm(20)  # what another thread held when this process was copied is never let go
             try:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
                 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -207,6 +208,10 @@ def test_short_disk(tmp_path):
             finally:
                 os._exit(status)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status == -signal.SIGALRM:
+            for stray in set(tmp_path.iterdir()) - {old}:
+                stray.unlink()
+            continue
         assert status in (0, 1), limit
         assert digest(old) == (before if status else complete), limit
         assert names(tmp_path) == ["out.tif"]

@@ -71,7 +71,7 @@ def test_everything_is_called_something_and_stitched_as_without_names() -> None:
     assert [f.attributes["label"] for f in named] == ["large", None, "large", "small"]
     scores = [f.attributes["label_score"] for f in named]
     assert scores[1] == 0
-    assert scores[3] == pytest.approx(0.6)
+    assert scores[3] == pytest.approx(0.6, abs=1e-3)
     assert 0.5 < scores[2] <= 0.9, "pieces of the large one are called otherwise, and count against it"
     assert "label_score" in named.columns
     assert "label_score" not in plain.columns
@@ -121,7 +121,7 @@ def test_a_chain_is_called_what_its_masks_are_called_most_surely() -> None:
     (found,) = link(MaskTable.concatenate(tables), tiling, lambda tile, index: masks[tile][index].pixels)
     weight = [m[0].area_px for m in masks.values()]
     assert found.label == 0
-    assert found.label_score == pytest.approx((0.5 * weight[0] + 0.7 * weight[2]) / sum(weight))
+    assert found.label_score == pytest.approx((0.5 * weight[0] + 0.7 * weight[2]) / sum(weight), abs=1e-3)
     apart = [
         MaskTable.from_masks(masks[tile.index], tile=tile, tiling=tiling, labels=CLASSES, sought=True)
         for tile in tiling

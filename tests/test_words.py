@@ -156,7 +156,7 @@ def test_other_words_without_a_text_model_say_which_are_known_and_how_to_get_one
 
 
 def test_the_words_of_samgeo_nano_need_nothing_else(tmp_path) -> None:
-    scene = LabelledImage.from_scene(make_scene(3))
+    scene = LabelledImage.from_scene(make_scene(7))
     raster = write(tmp_path / "town.tif", np.moveaxis(scene.image[:384, :384], -1, 0))
     line = ["segment", raster, tmp_path / "found.gpkg", "--text", "houses, Field, tree", "--no-cache"]
     done = CliRunner().invoke(samgeo, [*map(str, line)])

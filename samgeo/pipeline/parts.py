@@ -34,7 +34,7 @@ def pack_masks(masks: Sequence[Mask], keys: Sequence[int], *, labels: Sequence[s
         "window": np.array(windows, np.int32).reshape(-1, 4),
         "mask_score": np.array([mask.score for mask in masks], np.float32),
         "mask_stability": np.array([mask.stability for mask in masks], np.float32),
-        "label": np.array([-1 if m.label is None else labels.index(m.label) for m in masks], np.int16),
+        "label": np.array([-1 if m.label is None else labels.index(m.label) for m in masks], np.int8),
         "label_score": np.array([mask.label_score for mask in masks], np.float32),
         "ends": np.cumsum([len(part) for part in bits], dtype=np.int64),
         "bits": np.concatenate([*bits, np.zeros(0, np.uint8)]),

@@ -94,7 +94,7 @@ class Stitched:
         )
 
     @property
-    def words(self) -> NDArray[np.int16]:
+    def words(self) -> NDArray[np.int8]:
         """(objects,) number of the word that each was sought as, -1 for none."""
         return self.table.word[self.rows[self.starts[:-1]]]
 
@@ -106,7 +106,7 @@ class Stitched:
         return _pieces(self.rows[self.starts[k] : self.starts[k + 1]], self.table, self.tiling, crops)
 
 
-def _called(labels: NDArray[np.int16], shares: NDArray[np.floating[Any]]) -> tuple[int, float]:
+def _called(labels: NDArray[np.int8], shares: NDArray[np.floating[Any]]) -> tuple[int, float]:
     """The label with the largest sum of shares, of equals the first in the list, and that sum; -1 if there is none."""
     sums = np.bincount(labels[labels >= 0], shares[labels >= 0])
     return (int(sums.argmax()), float(sums.max())) if len(sums) else (-1, 0.0)

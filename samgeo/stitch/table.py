@@ -1,4 +1,4 @@
-"""MaskTable: what stitching must know of every mask of a raster, in 49 bytes each; the pixels stay where they are."""
+"""MaskTable: what stitching must know of every mask of a raster, in 47 bytes each; the pixels stay where they are."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from samgeo.errors import UsageError
 from samgeo.pixels import Mask, Window
 from samgeo.tiling import Tile, Tiling
 
+MOST_LABELS = 127
+"""So many fit into a byte."""
 Crops = Callable[[int, int], NDArray[np.bool_]]
 """(tile index, index of the mask in its tile) -> (h, w) bool, the pixels of the mask's bounding box. Asked for tile by
 tile in row-major order, and for tiles below and right of it: two rows of tiles are worth keeping at hand."""
@@ -44,9 +46,9 @@ class MaskTable:
     """Stability, 0 to 1."""
     cut: NDArray[np.bool_]
     """True if the mask touches a border of its read window that is not a border of the grid, and so may go on there."""
-    word: NDArray[np.int16]
+    word: NDArray[np.int8]
     """Number of the word that the mask was sought as, -1 for none; only masks of one word are one object."""
-    label: NDArray[np.int16]
+    label: NDArray[np.int8]
     """Number of what the mask is called, -1 for none; the masks of an object may be called differently."""
     label_score: NDArray[np.float32]
     """How sure the model is of the label, 0 to 1."""
@@ -72,8 +74,10 @@ class MaskTable:
                 )
             if mask.label is not None and mask.label not in labels:
                 raise UsageError(f"mask {position} of tile {tile.index} is a {mask.label!r}: expected one of {labels}")
+        if len(labels) > MOST_LABELS:
+            raise UsageError(f"{len(labels)} words or classes: expected at most {MOST_LABELS}")
         windows = [mask.window for mask in masks]
-        label = np.array([-1 if m.label is None else labels.index(m.label) for m in masks], dtype=np.int16)
+        label = np.array([-1 if m.label is None else labels.index(m.label) for m in masks], dtype=np.int8)
         return cls(
             tile=np.full(len(masks), tile.index, dtype=np.int32),
             index=np.arange(len(masks), dtype=np.int32),
