@@ -18,6 +18,7 @@ from qgis.core import (
     QgsProcessingParameterVectorDestination,
     QgsProcessingParameterVectorLayer,
     QgsProcessingProvider,
+    QgsProcessingUtils,
     QgsVectorFileWriter,
 )
 from qgis.PyQt.QtCore import QCoreApplication, QProcess
@@ -230,12 +231,7 @@ class _ByLayer(Command):
         layer = self.parameterAsVectorLayer(parameters, self.PROMPTS, context)
         if layer is None:
             raise QgsProcessingException(tr("There are no prompts."))
-        path = os.path.join(
-            context.temporaryFolder()
-            if hasattr(context, "temporaryFolder") and context.temporaryFolder()
-            else _folder(),
-            f"prompts_{os.getpid()}_{id(self)}.gpkg",
-        )
+        path = QgsProcessingUtils.generateTempFilename("prompts.gpkg")
         options = QgsVectorFileWriter.SaveVectorOptions()
         options.driverName = "GPKG"
         options.onlySelectedFeatures = layer.selectedFeatureCount() > 0
@@ -326,12 +322,6 @@ class Encode(Command):
         "Fills the cache with what the model makes of a raster, so that clicks and later runs on it are answered at "
         "once. A run that was cancelled goes on."
     )
-
-
-def _folder():
-    from qgis.core import QgsProcessingUtils
-
-    return QgsProcessingUtils.tempFolder()
 
 
 def _hear(process, feedback, said):

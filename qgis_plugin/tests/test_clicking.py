@@ -168,7 +168,7 @@ def test_hovering_shows_what_a_click_shows_and_changes_nothing(desk):
     one = desk.interaction
     before = list(one.steps)
     one.hover(desk.canvas.getCoordinateTransform().toMapCoordinates(150, 150))
-    one.hover(desk.place)
+    one.hover(desk.canvas.getCoordinateTransform().toMapCoordinates(desk.pixel()))  # where the click will be
     wait_for(lambda: "hover" in one._bands)
     assert one.steps == before
     shown = one._bands["hover"].asGeometry()
