@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -76,19 +76,15 @@ def draw(trials: Sequence[Trial], picture: Path) -> None:
     pen.line([_place(0, 0), _place(1, 1)], fill="#999999", width=2)
     pen.text((MARGIN, MARGIN + SIDE + 30), "score: the IoU that the model expects", fill="#333333", font=font)
     pen.text((MARGIN, 12), "IoU with the true object", fill="#333333", font=font)
-    for colour, (prompt, bins) in zip(COLOURS, _all_bins(trials).items(), strict=True):
-        total = sum(b.count for b in bins)
+    for colour, (prompt, pairs) in zip(COLOURS, pairs_of(trials).items(), strict=True):
+        bins = bins_of(pairs)
         for b in bins:
             x, y = _place(b.expected, b.reached)
-            radius = 3 + 26 * (b.count / total) ** 0.5
+            radius = 3 + 26 * (b.count / len(pairs)) ** 0.5
             pen.ellipse([x - radius, y - radius, x + radius, y + radius], outline=colour, width=3)
         pen.line([_place(b.expected, b.reached) for b in bins], fill=colour, width=2)
         pen.text((MARGIN + 230 + 90 * COLOURS.index(colour), 12), prompt, fill=colour, font=font)
     image.save(picture)
-
-
-def _all_bins(trials: Sequence[Trial]) -> Mapping[str, list[Bin]]:
-    return {prompt: bins_of(pairs) for prompt, pairs in pairs_of(trials).items()}
 
 
 def _place(score: float, iou: float) -> tuple[float, float]:

@@ -161,28 +161,21 @@ def _preview(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  #
     return _told([] if found is None else [found])
 
 
-def _undo(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
-    session = _session(desk, header)
-    session.undo()
-    return _candidates(session)
+def _after(act: Callable[[Session], object]) -> Operation:
+    """An operation that needs nothing but the session."""
 
+    def operation(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
+        session = _session(desk, header)
+        act(session)
+        return _candidates(session)
 
-def _redo(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
-    session = _session(desk, header)
-    session.redo()
-    return _candidates(session)
+    return operation
 
 
 def _choose(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
     """Take candidate `index`."""
     session = _session(desk, header)
     session.choose(_get(header, "index", int))
-    return _candidates(session)
-
-
-def _clear(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
-    session = _session(desk, header)
-    session.clear()
     return _candidates(session)
 
 
@@ -223,10 +216,10 @@ OPERATIONS: dict[str, Operation] = {
     "point": _point,
     "box": _box,
     "preview": _preview,
-    "undo": _undo,
-    "redo": _redo,
+    "undo": _after(Session.undo),
+    "redo": _after(Session.redo),
     "choose": _choose,
-    "clear": _clear,
+    "clear": _after(Session.clear),
     "accept": _accept,
     "prefetch": _prefetch,
     "save": _save,

@@ -138,10 +138,8 @@ class Server:
     def _queue(self, request: Request) -> None:
         stale: list[Request] = []
         with self._changed:
-            if len(self._waiting) >= MOST_WAITING:
-                full = True
-            else:
-                full = False
+            full = len(self._waiting) >= MOST_WAITING
+            if not full:
                 stale = [other for other in self._waiting if _outdates(request, other)]
                 for other in stale:
                     self._waiting.remove(other)

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from samgeo.model.automatic import EverythingSettings
 from samgeo.model.build import ARCHITECTURES, assemble, official_names
-from samgeo.model.predict import NetworkMasks
-from samgeo.model.spec import ModelSpec
+from samgeo.model.nano_network import build_nano
+from samgeo.model.predict import Model, NetworkMasks
+from samgeo.model.spec import MODELS, ModelSpec
 from samgeo.model.weights import running
 from samgeo.pixels import PixelPrompts
 
@@ -158,3 +159,21 @@ def digest(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "values": values,
         "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
     }
+
+
+def random_nano() -> Model:
+    """samgeo-nano with random weights, the same each time; no zeros, which training would leave and hide errors."""
+    torch.manual_seed(0)
+    sam = build_nano()
+    for parameter in sam.parameters():
+        parameter.data += 0.02 * torch.randn(parameter.shape)
+    return Model(
+        sam, name="random", sha256="0" * 64, device=torch.device("cpu"), precision="exact", spec=MODELS["samgeo-nano"]
+    )
+
+
+def red_square() -> NDArray[np.uint8]:
+    """(96, 80, 3): a red square in grey noise."""
+    picture = np.random.default_rng(0).integers(60, 90, (96, 80, 3)).astype(np.uint8)
+    picture[30:60, 25:55] = (200, 60, 50)
+    return picture

@@ -10,32 +10,22 @@ from torch.nn.functional import interpolate
 
 from samgeo.errors import ModelError
 from samgeo.model.frame import NativeFrame
-from samgeo.model.nano_network import build_nano
 from samgeo.model.predict import Model, full_size
 from samgeo.model.sam import with_corners
 from samgeo.model.scoring import describe
-from samgeo.model.spec import MODELS
 from samgeo.pixels import PixelPrompts
 from tests.contract_suite import ContractSuite
+from tests.model.seeded import random_nano, red_square
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    torch.manual_seed(0)
-    sam = build_nano()
-    for parameter in sam.parameters():  # zeros that training would leave hide errors
-        parameter.data += 0.02 * torch.randn(parameter.shape)
-    return Model(
-        sam, name="random", sha256="0" * 64, device=torch.device("cpu"), precision="exact", spec=MODELS["samgeo-nano"]
-    )
+    return random_nano()
 
 
 @pytest.fixture
 def image() -> NDArray[np.uint8]:
-    rng = np.random.default_rng(0)
-    picture = rng.integers(60, 90, (96, 80, 3)).astype(np.uint8)
-    picture[30:60, 25:55] = (200, 60, 50)
-    return picture
+    return red_square()
 
 
 class TestNano(ContractSuite):

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from samgeo.errors import PromptError
 from samgeo.model import pyramid
 from samgeo.model.frame import NativeFrame
-from samgeo.model.nano_network import build_nano
 from samgeo.model.predict import Model
 from samgeo.model.pyramid import PyramidModel
 from samgeo.model.spec import MODELS
@@ -18,26 +17,17 @@ from samgeo.model.weights import load_model, load_network
 from samgeo.pixels import PixelPrompts
 from samgeo.train.scenes import make_scene
 from tests.contract_suite import ContractSuite, points
+from tests.model.seeded import random_nano, red_square
 
 
 @pytest.fixture(scope="module")
 def model() -> PyramidModel:
-    torch.manual_seed(0)
-    sam = build_nano()
-    for parameter in sam.parameters():  # zeros that training would leave hide errors
-        parameter.data += 0.02 * torch.randn(parameter.shape)
-    plain = Model(
-        sam, name="random", sha256="0" * 64, device=torch.device("cpu"), precision="exact", spec=MODELS["samgeo-nano"]
-    )
-    return PyramidModel(plain, 2)
+    return PyramidModel(random_nano(), 2)
 
 
 @pytest.fixture
 def image() -> NDArray[np.uint8]:
-    rng = np.random.default_rng(0)
-    picture = rng.integers(60, 90, (96, 80, 3)).astype(np.uint8)
-    picture[30:60, 25:55] = (200, 60, 50)
-    return picture
+    return red_square()
 
 
 class TestSure(ContractSuite):
