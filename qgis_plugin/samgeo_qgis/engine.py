@@ -22,6 +22,13 @@ def clean_environment():
     return environment
 
 
+def clean_process(parent=None):
+    """A process for another Python, not started yet."""
+    process = QProcess(parent)
+    process.setProcessEnvironment(clean_environment())
+    return process
+
+
 class Engine(QObject):
     """A worker that is asked and answers later."""
 
@@ -49,8 +56,7 @@ class Engine(QObject):
             return
         self.log.clear()
         self._decoder = Decoder()
-        process = QProcess(self)
-        process.setProcessEnvironment(clean_environment())
+        process = clean_process(self)
         process.readyReadStandardOutput.connect(self._read)
         process.readyReadStandardError.connect(self._drain)
         process.finished.connect(self._finished)
@@ -123,9 +129,11 @@ class Engine(QObject):
             raise wrong
 
     def _drain(self):
-        if self._process is None:
-            return
-        text = bytes(self._process.readAllStandardError()).decode("utf-8", "replace")
+        if self._process is not None:
+            self._note(self._process)
+
+    def _note(self, process):
+        text = bytes(process.readAllStandardError()).decode("utf-8", "replace")
         self.log = [*self.log, *text.splitlines()][-KEPT_LINES:]
 
     def _refused(self, message):
@@ -145,8 +153,7 @@ class Engine(QObject):
         if process is None:
             return
         self._waiting.clear()
-        text = bytes(process.readAllStandardError()).decode("utf-8", "replace")
-        self.log = [*self.log, *text.splitlines()][-KEPT_LINES:]
+        self._note(process)
         process.deleteLater()
         last = next((line for line in reversed(self.log) if line.strip()), "")
         QTimer.singleShot(0, lambda: self.died.emit(f"{why}{': ' + last if last else ''}"))

@@ -7,7 +7,7 @@ import sys
 from qgis.core import Qgis, QgsApplication, QgsSettings
 from qgis.PyQt.QtCore import QObject, QProcess, pyqtSignal
 
-from .engine import clean_environment
+from .engine import clean_process
 
 KEY = "samgeo/python"
 VARIABLE = "SAMGEO_PYTHON"
@@ -57,8 +57,7 @@ def base_python():
 
 
 def _fits(python):
-    process = QProcess()
-    process.setProcessEnvironment(clean_environment())
+    process = clean_process()
     process.start(python, ["-c", FITS])
     return process.waitForFinished(10_000) and process.exitCode() == 0
 
@@ -88,8 +87,7 @@ class Installer(QObject):
             return
         command = self._commands.pop(0)
         self.said.emit("$ " + " ".join(command))
-        process = QProcess(self)
-        process.setProcessEnvironment(clean_environment())
+        process = clean_process(self)
         process.setProcessChannelMode(QProcess.ProcessChannelMode.MergedChannels)
         process.readyRead.connect(self._read)
         process.finished.connect(self._finished)
@@ -134,8 +132,7 @@ def diagnose(engine):
         f"engine runs: {engine is not None and engine.is_running}",
     ]
     if python is not None:
-        process = QProcess()
-        process.setProcessEnvironment(clean_environment())
+        process = clean_process()
         process.setProcessChannelMode(QProcess.ProcessChannelMode.MergedChannels)
         process.start(python, ["-m", "samgeo", "doctor"])
         process.waitForFinished(60_000)

@@ -25,7 +25,7 @@ from qgis.PyQt.QtCore import QCoreApplication, QProcess
 from qgis.PyQt.QtGui import QIcon
 
 from . import interpreter
-from .engine import clean_environment
+from .engine import clean_process
 from .source import local_file
 
 HERE = os.path.dirname(__file__)
@@ -182,8 +182,7 @@ class Command(QgsProcessingAlgorithm):
                 )
             )
         feedback.pushCommandInfo("samgeo " + " ".join(arguments))
-        process = QProcess()
-        process.setProcessEnvironment(clean_environment())
+        process = clean_process()
         process.start(python, ["-m", "samgeo", *arguments])
         if not process.waitForStarted(30_000):
             raise QgsProcessingException(tr("{} could not be started").format(python))
