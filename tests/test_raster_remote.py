@@ -126,6 +126,8 @@ def test_z9_an_overview_that_a_file_wants_from_elsewhere_is_never_asked_for(serv
     for resolution in (None, 2.0, 0.3):
         with Raster(path, resolution_m=resolution) as raster:
             everything(raster)
+            raster.look(raster.grid.window, (5, 5))
+            raster.warn_if_slow_to_look_at()
     assert not any("elsewhere" in asked for asked in requests(address))
     with rasterio.open(path) as opened:
         opened.overviews(1)

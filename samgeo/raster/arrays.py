@@ -11,6 +11,7 @@ from samgeo.errors import RasterError, UsageError
 from samgeo.grid import Grid, horizontal_crs, parse_crs
 from samgeo.pixels import Window
 from samgeo.raster.bands import finite, valid_pixels
+from samgeo.raster.reduced import Span, nearest
 
 
 class ArrayPixels:
@@ -48,7 +49,27 @@ class ArrayPixels:
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Bands (B, h, w) and valid (h, w) of a window inside the grid."""
-        part = self._data[(self._indexes, *window.slices())]
+        return self._understood(self._data[(self._indexes, *window.slices())])
+
+    def read_reduced(
+        self,
+        span: Span,
+        shape: tuple[int, int],
+        *,
+        mean: bool,  # noqa: ARG002 - an array is at hand: nearest will do
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Bands (B, h, w) and valid (h, w) of a span in `shape` pixels, the nearest ones: for looking at."""
+        rows, cols = nearest(span[0], span[2], shape[0]), nearest(span[1], span[3], shape[1])
+        if isinstance(self._data, np.ndarray):
+            return self._understood(self._data[np.ix_(np.array(self._indexes), rows, cols)])
+        return self._understood(self._data[self._indexes, rows, cols])
+
+    def decoded_px(self, span: Span, shape: tuple[int, int]) -> float:  # noqa: ARG002 - see above
+        """How many pixels `read_reduced` takes."""
+        return float(shape[0] * shape[1])
+
+    def _understood(self, part: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Values (B, h, w), and which pixels (h, w) are valid."""
         part = getattr(part, "values", part)
         masks = ~np.ma.getmaskarray(part)
         bands = np.asarray(part)

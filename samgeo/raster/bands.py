@@ -51,17 +51,24 @@ def plan_bands(dataset: DatasetReader, bands: tuple[int, ...] | None, name: str)
     return BandPlan(indexes=indexes, alpha=alpha, palette=palette)
 
 
-def read_valid(dataset: DatasetReader, plan: BandPlan, part: RasterioWindow) -> NDArray[np.bool_]:
-    """(h, w) bool from nodata, mask bands and alpha; alpha counts as valid above 0."""
-    valid = np.ones((int(part.height), int(part.width)), dtype=bool)
+def read_valid(
+    dataset: DatasetReader, plan: BandPlan, part: RasterioWindow, shape: tuple[int, int] | None = None
+) -> NDArray[np.bool_]:
+    """(h, w) bool from nodata, mask bands and alpha; alpha counts as valid above 0.
+
+    shape: (h, w) where it is not that of `part`: the nearest pixels then, from overviews where there are any.
+    """
+    valid = np.ones(shape or (int(part.height), int(part.width)), dtype=bool)
+    one: dict[str, Any] = {"window": part} if shape is None else {"window": part, "out_shape": shape}
+    each = one if shape is None else {"window": part, "out_shape": (len(plan.indexes), *shape)}
     flags = [dataset.mask_flag_enums[index - 1] for index in plan.indexes]
-    if any(MaskFlags.per_dataset in each or MaskFlags.alpha in each for each in flags):
-        valid &= dataset.read_masks(plan.indexes[0], window=part) > 0
-    elif any(MaskFlags.nodata in each for each in flags) or not all(MaskFlags.all_valid in each for each in flags):
-        masks = dataset.read_masks(list(plan.indexes), window=part) > 0
+    if any(MaskFlags.per_dataset in flag or MaskFlags.alpha in flag for flag in flags):
+        valid &= dataset.read_masks(plan.indexes[0], **one) > 0
+    elif any(MaskFlags.nodata in flag for flag in flags) or not all(MaskFlags.all_valid in flag for flag in flags):
+        masks = dataset.read_masks(list(plan.indexes), **each) > 0
         valid &= valid_pixels(masks, np.dtype(dataset.dtypes[plan.indexes[0] - 1]))
     if plan.alpha is not None:
-        valid &= dataset.read(plan.alpha, window=part) > 0
+        valid &= dataset.read(plan.alpha, **one) > 0
     return valid
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +25,10 @@ from samgeo.raster.access import GDAL_OPTIONS, open_dataset, wrapped
 from samgeo.raster.bands import finite, plan_bands, read_valid, used_bits
 from samgeo.raster.header import check_header, layout_digest, read_facts, read_grid, sources_of
 from samgeo.raster.paths import check_path, display_name, fingerprint, is_remote
+from samgeo.raster.reduced import NO_NETWORK, Span, decoded_px, overview_factors, read_reduced
+
+Pixels = tuple[NDArray[Any], NDArray[np.bool_]]
+"""Bands (B, h, w) and valid (h, w)."""
 
 REMOTE_RETRIES = 2
 """How often a read over a network that failed is tried again; GDAL itself repeats requests that a server refuses."""
@@ -60,6 +64,8 @@ class DatasetPixels:
                 self.bits = used_bits(dataset, self.plan)
                 self.facts = {**read_facts(dataset, self.name), "picture": str(self.plan)}
                 self._sources = sources_of(dataset)
+                # The sources of a VRT may lie behind a network; a file on this machine has no business there.
+                self._locally = {} if self._remote or dataset.driver == "VRT" else NO_NETWORK
                 self.mark = layout_digest(dataset) if self._remote else self.current_mark()
         except BaseException:
             self.close()
@@ -68,17 +74,18 @@ class DatasetPixels:
             self.dtype = np.dtype(np.float64)  # what all arithmetic happens in anyway
         self.count = 3 if self.plan.palette is not None else len(self.plan.indexes)
 
-    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(self, window: Window) -> Pixels:
         """Bands (B, h, w) and valid (h, w) of a window inside the raster."""
-        give_up = time.monotonic() + PATIENCE_S
-        for _ in range(REMOTE_RETRIES if self._remote else 0):
-            try:
-                return self._read(window)
-            except RasterError:
-                if time.monotonic() > give_up:
-                    raise
-                time.sleep(RETRY_DELAY_S)
-        return self._read(window)
+        return self._patiently(lambda: self._read(window))
+
+    def read_reduced(self, span: Span, shape: tuple[int, int], *, mean: bool) -> Pixels:
+        """Bands (B, h, w) and valid (h, w) of a span in `shape` pixels, through overviews: for looking at."""
+        return self._patiently(lambda: self._read_reduced(span, shape, mean=mean))
+
+    def decoded_px(self, span: Span, shape: tuple[int, int]) -> float:
+        """How many pixels `read_reduced` decodes."""
+        with self._handle() as dataset, wrapped(self.path), rasterio.Env(**self._locally):
+            return decoded_px(overview_factors(dataset), span, shape)
 
     def current_mark(self) -> str | None:
         """What `mark` was when the file was opened, as it is now; None for what is neither a file nor remote."""
@@ -97,15 +104,36 @@ class DatasetPixels:
                 dataset.close()
             self._free.clear()
 
-    def _read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _read(self, window: Window) -> Pixels:
         part = RasterioWindow(window.col, window.row, window.width, window.height)
         with self._handle() as dataset, wrapped(self.path, window=window, bands=self.plan.indexes):
             bands = dataset.read(list(self.plan.indexes), window=part)
             valid = read_valid(dataset, self.plan, part)
+        return self._understood(bands, valid)
+
+    def _read_reduced(self, span: Span, shape: tuple[int, int], *, mean: bool) -> Pixels:
+        with self._handle() as dataset, wrapped(self.path), rasterio.Env(**self._locally):
+            bands, valid = read_reduced(dataset, self.plan, span, shape, mean=mean)
+        return self._understood(bands, valid)
+
+    def _understood(self, bands: NDArray[Any], valid: NDArray[np.bool_]) -> Pixels:
+        """Through the palette, in the type of all reads, and not valid where there is no number."""
         if self.plan.palette is not None:
             colours = self.plan.palette[bands[0]]
             bands, valid = np.moveaxis(colours[..., :3], -1, 0), valid & (colours[..., 3] > 0)
         return bands.astype(self.dtype, copy=False), valid & finite(bands)
+
+    def _patiently(self, read: Callable[[], Pixels]) -> Pixels:
+        """What `read` gives; over a network it may fail a few times."""
+        give_up = time.monotonic() + PATIENCE_S
+        for _ in range(REMOTE_RETRIES if self._remote else 0):
+            try:
+                return read()
+            except RasterError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(RETRY_DELAY_S)
+        return read()
 
     @contextmanager
     def _handle(self) -> Iterator[DatasetReader]:

@@ -23,11 +23,12 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from samgeo.errors import RasterError, SamgeoWarning, UsageError
+from samgeo.errors import RasterError, ResourceLimitError, SamgeoWarning, UsageError
 from samgeo.grid import Grid, horizontal_crs, parse_crs
 from samgeo.pixels import Window
 from samgeo.raster.arrays import ArrayPixels
 from samgeo.raster.dataset import DatasetPixels
+from samgeo.raster.reduced import Span
 from samgeo.raster.resample import Axis, read_resampled
 from samgeo.stretch import SAMPLE_PX, Stretch, sample_windows, undeclared_fill
 
@@ -37,6 +38,10 @@ BLOCK_PX = 512
 """Side of the blocks that `Raster.valid_at` reads."""
 SCAN_PX = 2048
 """Side of the blocks that a raster is looked through by."""
+LOOK_PX = 2**26
+"""Native pixels that a look may decode, some tenths of a second."""
+WHOLE_LOOK = (512, 512)
+"""Pixels in which the whole of a raster is shown at least."""
 MIN_SAMPLE_PX = 10_000
 """Valid pixels that a stretch should rest on; with fewer in the sample, the whole raster is looked through."""
 
@@ -56,6 +61,14 @@ class NativePixels(Protocol):
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Bands (B, h, w) and valid (h, w) of a window inside the native grid."""
+        ...
+
+    def read_reduced(self, span: Span, shape: tuple[int, int], *, mean: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Bands (B, h, w) and valid (h, w) of a span inside the native grid in `shape` pixels, through overviews."""
+        ...
+
+    def decoded_px(self, span: Span, shape: tuple[int, int]) -> float:
+        """How many pixels `read_reduced` decodes."""
         ...
 
     def current_mark(self) -> str | None:
@@ -209,6 +222,43 @@ class Raster:
         """(h, w, 3) uint8 RGB through `stretch`, black where not valid, and valid (h, w)."""
         bands, valid = self.read(window)
         return self.stretch.apply(bands, valid), valid
+
+    def look(self, window: Window, shape: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """(h, w, 3) uint8 RGB and valid (h, w) of a window inside the grid in `shape` pixels: for the eye only.
+
+        Made through overviews, which may be old or sampled in any way; never for a model. `shape` may be more than the
+        working pixels of the window, where native pixels are finer.
+        Raises `ResourceLimitError` where more than `LOOK_PX` pixels would be decoded, `RasterError`.
+        """
+        if self._closed:
+            raise UsageError(f"{self.name}: the raster is closed; expected looks inside its with block")
+        if window.is_empty or min(shape) < 1 or not self.grid.window.contains(window):
+            raise UsageError(f"look at {window.in_words()} in {shape}: expected a window inside {self.grid}")
+        span = self._span(window)
+        if self._pixels.decoded_px(span, shape) > LOOK_PX:
+            raise ResourceLimitError(
+                f"{self.name}: has no overviews, so this view would take long. Fix: zoom in, or "
+                + self._overview_command
+            )
+        bands, valid = self._pixels.read_reduced(span, shape, mean=self.resampling == "auto")
+        return self.stretch.apply(bands, valid), valid
+
+    def warn_if_slow_to_look_at(self) -> None:
+        """Warn if the raster is large and has no overviews, so that all of it cannot be shown at once."""
+        if self._pixels.decoded_px(self._span(self.grid.window), WHOLE_LOOK) > LOOK_PX:
+            text = f"{self.name}: is large and has no overviews, so it is shown from nearby only. "
+            warnings.warn(f"{text}Fix: {self._overview_command}", SamgeoWarning, stacklevel=3)
+
+    @property
+    def _overview_command(self) -> str:
+        factors = [2**k for k in range(1, 12) if max(self.native_grid.shape) > 256 * 2 ** (k - 1)]
+        return f"rio overview --build {','.join(map(str, factors))} {shlex.quote(self.name)}"
+
+    def _span(self, window: Window) -> Span:
+        """A window of the working grid in native pixels."""
+        down = self.native_grid.height / self.grid.height
+        across = self.native_grid.width / self.grid.width
+        return window.row * down, window.col * across, window.height * down, window.width * across
 
     def valid_at(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.bool_]:
         """True for each of n pixels of the working grid that has data; block by block, each read once."""
