@@ -34,7 +34,8 @@ from samgeo.model.sam import Features, Sam
 from samgeo.model.weights import NO_CLASSES
 from samgeo.train.adapters import add_adapters, merge_adapters
 from samgeo.train.calibrate import calibrate
-from samgeo.train.crops import turn, vary_colours
+from samgeo.train.colours import vary_colours
+from samgeo.train.crops import turn
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.loop import Batch, TrainSettings, train
 from samgeo.train.saving import write_weights

@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,10 +27,12 @@ from samgeo.model.mask_decoder import Decoded
 from samgeo.model.precision import has_fast_bf16
 from samgeo.model.sam import Features, Sam
 from samgeo.train import team
+from samgeo.train.colours import take_tones, vary_colours
 from samgeo.train.crops import Crop, draw_crop
 from samgeo.train.interaction import STRIDE_PX, first_clicks, next_clicks, noisy_boxes
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.losses import feature_loss, iou_loss, mask_iou, mask_loss
+from samgeo.train.mixing import paste
 
 TAUGHT_LATER = ("mask_scorer.", "class_head.")
 """Parts of a network that learn from its finished masks."""
@@ -73,6 +75,10 @@ class TrainSettings:
     """The first steps, over which masks are left out at random less and less, see `best_of_some`."""
     checkpoint_every: int = 200
     """Steps between checkpoints."""
+    pasted: float = 0.25
+    """Share of the crops onto which objects of another crop are pasted."""
+    toned: float = 0.2
+    """Share of the crops that take the colours of another crop."""
     accumulate: int = 1
     """Batches whose gradients are averaged for a step: what large steps cost where memory holds small batches only."""
 
@@ -110,13 +116,24 @@ class Batches(Dataset[Batch]):
         size_px, images, objects = self.settings.layouts[step % len(self.settings.layouts)]
         crops: list[tuple[str, Crop]] = []
         while len(crops) < images:
+            name, crop = self._draw(rng, size_px, objects)
+            if rng.random() < self.settings.pasted:
+                crop = paste(crop, self._draw(rng, size_px, objects)[1], rng)
+            image = crop.image
+            if rng.random() < self.settings.toned:
+                image = take_tones(image, self._draw(rng, size_px, 1)[1].image, rng.uniform(0.3, 1))
+            crops.append((name, replace(crop, image=vary_colours(image, rng))))
+        return crops
+
+    def _draw(self, rng: np.random.Generator, size_px: int, objects: int) -> tuple[str, Crop]:
+        """A crop of one of the groups as it is, and the group's name."""
+        while True:
             name = self.names[rng.choice(len(self.names), p=self.share)]
             files = self.groups[name]
             labelled = self.load(files[rng.integers(len(files))])
             crop = draw_crop(labelled, rng, size_px=size_px, objects=objects)
             if crop is not None:
-                crops.append((name, crop))
-        return crops
+                return name, crop
 
     def load(self, path: Path) -> LabelledImage:
         """One of the files, read once."""

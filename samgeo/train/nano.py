@@ -36,7 +36,7 @@ from samgeo.train.scenes import make_scene
 from samgeo.train.team import team
 
 WEIGHTS = {
-    "scenes": 4.5,
+    "scenes": 6.0,
     "buildings_oam_banepa": 1.6,
     "buildings_oam_tanzania": 1.4,
     "buildings_oam_uganda": 1.2,
@@ -116,7 +116,7 @@ def fit_classes(windows: Path, scenes: Path, folder: Path, *, steps: int, last: 
     torch.manual_seed(seed)
     sam = build_nano()
     sam.load_state_dict(_trained(folder, last=last)[0])
-    settings = TrainSettings(steps=steps, decay_steps=steps, seed=seed, layouts=((256, 2, 20), (512, 1, 30)))
+    settings = TrainSettings(steps=steps, decay_steps=steps, seed=seed, layouts=((256, 2, 20), (512, 1, 30)), pasted=0)
     error = teach_classes(sam, Batches(training_groups(windows, scenes), WEIGHTS, settings), steps=steps, seed=seed)
     assert sam.class_head is not None
     torch.save(sam.class_head.state_dict(), folder / "classes.pt")

@@ -18,7 +18,6 @@ from samgeo.model.weights import load_model
 from samgeo.pixels import Mask, PixelPrompts
 from samgeo.train import nano
 from samgeo.train.calibrate import calibrate
-from samgeo.train.crops import _by_size, draw_crop
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.loop import Batches, TrainSettings, best_of_some, schedule, train
 
@@ -45,23 +44,6 @@ def files(tmp_path: Path) -> list[Path]:
     for seed, path in enumerate(paths):
         labelled(seed).save(path)
     return paths
-
-
-def test_crops_show_the_object_they_were_drawn_for() -> None:
-    rng = np.random.default_rng(0)
-    crops = [draw_crop(labelled(0), rng, size_px=64, objects=3) for _ in range(40)]
-    found = [crop for crop in crops if crop is not None]
-    assert len(found) > 30
-    for crop in found:
-        assert crop.image.shape == (64, 64, 3)
-        assert crop.image.dtype == np.uint8
-        assert crop.masks.shape == (3, 64, 64)
-        assert all(mask.any() for mask in crop.masks)
-
-
-def test_an_image_without_objects_gives_no_crop() -> None:
-    empty = replace(labelled(0), objects=())
-    assert draw_crop(empty, np.random.default_rng(0), size_px=64, objects=3) is None
 
 
 def test_batches_depend_on_seed_and_step_alone(files: list[Path]) -> None:
@@ -178,14 +160,6 @@ def test_calibrating_teaches_the_scorer_and_changes_nothing_else(files: list[Pat
     changed = {name for name, value in sam.state_dict().items() if not torch.equal(value, before[name])}
     assert changed
     assert all(name.startswith("mask_scorer.") for name in changed)
-
-
-def test_large_objects_are_drawn_sooner() -> None:
-    small, large = np.zeros((40, 40), dtype=bool), np.zeros((40, 40), dtype=bool)
-    small[:2, :2], large[10:30, 10:30] = True, True
-    rng = np.random.default_rng(0)
-    first = [int(_by_size([Mask.from_array(small), Mask.from_array(large)], rng)[0]) for _ in range(400)]
-    assert np.mean(first) == pytest.approx(20 / 22, abs=0.05)
 
 
 @pytest.mark.slow
