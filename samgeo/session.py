@@ -142,6 +142,16 @@ class Session:
         return self.grid.crs
 
     @property
+    def raster(self) -> Raster:
+        """What is clicked on."""
+        return self._raster
+
+    @property
+    def prompt(self) -> ObjectPrompt:
+        """The clicks and the box so far, in pixels of the working grid (an integer is a pixel's centre)."""
+        return self._now.prompt()
+
+    @property
     def candidates(self) -> tuple[Candidate, ...]:
         """What the clicks so far may mean, the most likely first; empty without clicks, or if nothing was found."""
         return self._now.candidates
@@ -182,12 +192,15 @@ class Session:
         """
         return self._go(self._with_point(x, y, positive=positive))
 
-    def add_box(self, x_min: float, y_min: float, x_max: float, y_max: float) -> tuple[Candidate, ...]:
-        """A box in map coordinates around the object; it replaces an earlier one. Returns the new candidates.
+    def add_box(
+        self, x_min: float, y_min: float, x_max: float, y_max: float, *, crs: object = "raster"
+    ) -> tuple[Candidate, ...]:
+        """A box around the object, which replaces an earlier one. Returns the new candidates.
 
+        crs: of the box, as `Prompts` takes it: "pixel" counts columns and rows of the raster as it is stored.
         Raises `PromptError` for a box that is not on the raster.
         """
-        prompts = Prompts(boxes=[(x_min, y_min, x_max, y_max)], crs="raster")
+        prompts = Prompts(boxes=[(x_min, y_min, x_max, y_max)], crs=crs)
         placed = prompts.to_pixels(self.grid, native_grid=self._raster.native_grid)
         return self._go(replace(self._now, box=placed[0].box))
 
@@ -249,6 +262,15 @@ class Session:
         self.clear()
         return len(self._store)
 
+    def remove(self, number: int) -> None:
+        """Forget the accepted feature with this id; those after it move up by one.
+
+        Raises `UsageError` if there is none.
+        """
+        if not 1 <= number <= len(self._store):
+            raise UsageError(f"feature {number}: there are {len(self._store)}, counted from 1")
+        self._store.keep(np.delete(np.arange(len(self._store)), number - 1))
+
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write what was accepted; see `Segmentation.to_file`."""
         return self.features.to_file(path, overwrite=overwrite)
@@ -257,6 +279,10 @@ class Session:
         """Encode the window that a click at map coordinates would use, so that the click is answered at once."""
         placed = Prompts(points=[(x, y)], crs="raster").to_pixels(self.grid, native_grid=self._raster.native_grid)
         self._look(fine_window(self._tiling, placed[0].window, self._seen))
+
+    def is_ready(self, x: float, y: float) -> bool:
+        """Whether a click at map coordinates would be answered without encoding. Raises as `add_point`."""
+        return self._window_of(self._with_point(x, y, positive=True)) in self._seen
 
     def _with_point(self, x: float, y: float, *, positive: bool) -> _Snapshot:
         """The present clicks and one more, not answered yet."""
@@ -274,11 +300,15 @@ class Session:
         self._now, self._future = answered, []
         return self.candidates
 
-    def _answer(self, wanted: _Snapshot) -> _Snapshot:
-        extent = wanted.extent()
-        window = wanted.window
+    def _window_of(self, wanted: _Snapshot) -> Window:
+        """Where to look for the object: where it was looked for before, if that leaves enough around the clicks."""
+        extent, window = wanted.extent(), wanted.window
         if window is None or margin_px(window, extent, self._tiling) < self._tiling.tile_px // 8:
             window = fine_window(self._tiling, extent, self._seen)
+        return window
+
+    def _answer(self, wanted: _Snapshot) -> _Snapshot:
+        extent, window = wanted.extent(), self._window_of(wanted)
         if margin_px(window, extent, self._tiling) < 0:
             raise PromptError(
                 f"clicks and box span {extent.width} x {extent.height} px: expected what fits into a window of "

@@ -173,3 +173,42 @@ def test_reading_the_features_does_not_end_the_session(session):
     session.add_point(*at(25, 25))
     session.accept()
     assert [feature.attributes["id"] for feature in session.features] == [1, 2]
+
+
+def test_a_feature_can_be_taken_back(session, tmp_path):
+    for place, label in [((25, 25), "roof"), ((100, 130), "yard"), ((12, 12), "roof")]:
+        session.add_point(*at(*place))
+        session.accept(label=label)
+    kept = [feature.geometry.wkb for feature in session.features]
+    session.remove(2)
+    assert [feature.attributes["id"] for feature in session.features] == [1, 2]
+    assert [feature.attributes["label"] for feature in session.features] == ["roof", "roof"]
+    assert [feature.geometry.wkb for feature in session.features] == [kept[0], kept[2]]
+    session.add_point(*at(100, 130))
+    assert session.accept() == 3
+    assert len(geopandas.read_file(session.save(tmp_path / "all.gpkg"))) == 3
+    for number in (0, 4):
+        with pytest.raises(UsageError, match=f"feature {number}: there are 3"):
+            session.remove(number)
+
+
+def test_a_session_tells_what_was_clicked_and_where_a_click_is_quick(session, model):
+    assert session.prompt.is_empty
+    assert not session.is_ready(*at(25, 25))
+    session.prefetch(*at(25, 25))
+    assert session.is_ready(*at(25, 25))
+    session.add_point(*at(25, 25))
+    session.add_point(*at(12, 12), positive=False)
+    assert np.allclose(session.prompt.points, [[25, 25], [12, 12]])
+    assert session.prompt.labels.tolist() == [1, 0]
+    assert model.encoded == 1
+    assert session.raster.grid == session.grid
+    with pytest.raises(PromptError):
+        session.is_ready(0, 0)
+
+
+def test_a_box_may_be_in_pixels_of_the_raster(session):
+    top, left, bottom, right = 90, 120, 110, 150
+    session.add_box(left, top, right, bottom, crs="pixel")
+    assert session.prompt.box == (left - 0.5, top - 0.5, right - 0.5, bottom - 0.5)
+    assert session.chosen.geometry.wkb == outline(FAR)
