@@ -27,7 +27,7 @@ LIBRARIES = (
     *("numpy", "scipy", "pillow", "torch", "safetensors", "rasterio", "pyproj", "shapely", "geopandas", "pyogrio"),
     *("fiona", "click", "tqdm", "pooch", "requests"),
 )
-EXTRAS = {"parquet": ("pyarrow",), "dask": ("distributed",)}
+EXTRAS = {"parquet": ("pyarrow",), "dask": ("distributed",), "notebook": ("anywidget", "ipyleaflet")}
 REFERENCES = (
     ("EPSG:4326", "EPSG:32633", 15.0, 50.0),
     ("EPSG:32633", "EPSG:3857", 500_000.0, 5_538_630.0),
