@@ -89,11 +89,11 @@ class EfficientPromptEncoder(PromptEncoder):
         kinds = torch.cat([padding, torch.zeros_like(padding), *known])  # (5, C); the second is for label 0
         return self.position(torch.where(points < 0, -1, points), origin_px) + kinds[labels + 1]
 
-    def dense(self, masks: Tensor | None, maps: Tensor | None, *, count: int, size: tuple[int, int]) -> Tensor:
-        """Zeros, (N, C, h, w)."""
+    def dense(self, masks: Tensor | None, maps: Tensor | None) -> Tensor:
+        """Zeros, (1, C, 1, 1)."""
         assert masks is None
         assert maps is None
-        return self.not_a_point_embed.weight.new_zeros(1).expand(count, self.embed_dim, *size)
+        return self.not_a_point_embed.weight.new_zeros(1, self.embed_dim, 1, 1)
 
 
 def _six(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -124,12 +124,12 @@ class MaskDecoder(nn.Module):
     def attend(self, image: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor) -> Attended:
         """What is cheap and enough to rank the masks: the transformer and the heads.
 
-        image: (N or 1, C, h, w). image_pe: (N or 1, C, h, w). sparse: (N, T, C). dense: (N, C, h, w).
+        image, image_pe: (N or 1, C, h, w). sparse: (N, T, C). dense: (N, C, h, w) or, for all, (1, C, 1, 1).
         """
         own = torch.cat([token.weight for token in self._own_tokens()])  # (S, C), S = 5, or 6 with the object's score
         tokens = torch.cat([own.expand(sparse.shape[0], -1, -1).to(sparse.dtype), sparse], dim=1)  # (N, S + T, C)
-        src = image + dense  # (N, C, h, w)
-        flat = src.flatten(2).transpose(1, 2)  # (N, hw, C)
+        src = image + dense  # (N or 1, C, h, w)
+        flat = src.flatten(2).transpose(1, 2)  # (N or 1, hw, C)
         flat_pe = image_pe.flatten(2).transpose(1, 2).to(flat.dtype)  # (N or 1, hw, C)
         tokens, flat = self.transformer(flat, flat_pe, tokens)
         first = 1 if self.object_score else 0

@@ -65,7 +65,7 @@ class NanoSam(Sam):
         return Embedded(
             position=encoder.dense_position(size, origin_px).to(dtype),
             sparse=encoder.sparse(points, labels, looks, origin_px=origin_px).to(dtype),
-            dense=encoder.dense(masks, maps, count=points.shape[0], size=size).to(dtype),
+            dense=encoder.dense(masks, maps).to(dtype),
             alike=alike,
         )
 

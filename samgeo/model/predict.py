@@ -24,8 +24,10 @@ from samgeo.model.sam2 import stable_or_best
 from samgeo.model.scoring import MaskScorer, describe
 from samgeo.pixels import Mask, PixelPrompts
 
+ATTEND_AT_ONCE = 8
+"""Objects that the image attends to together."""
 DRAW_AT_ONCE = 16
-"""Objects whose masks are upscaled together: few enough to stay in a processor's cache."""
+"""Objects whose masks are upscaled together. Both are few enough to stay in a processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,9 +80,7 @@ class Model(Running[Sam]):
         features = stored._replace(stride16=stored.stride16.to(self._computed), units=units)
         points, labels, boxes, earlier = self.in_frame(prompts, embedding.shape, embedding.features.logits_size)
         clicks, kinds = self.sam.list_prompts(points, labels, boxes)
-        with torch.inference_mode(), self.numerics():
-            position, sparse, dense, alike = self.sam.embed_prompts(features, clicks, kinds, earlier)
-            attended = self.sam.mask_decoder.attend(features.stride16, position, sparse, dense)
+        attended, alike = self._attend(features, clicks, kinds, earlier)
         masks = NetworkMasks(
             model=self,
             embedding=embedding,
@@ -97,6 +97,26 @@ class Model(Running[Sam]):
             return masks[stable_or_best(masks.unrefined, masks.scores)]
         return asked
 
+    def _attend(
+        self, features: Features, points: Tensor, labels: Tensor, earlier: Tensor | None
+    ) -> tuple[Attended, Tensor | None]:
+        """What the transformer makes of N objects' prompts, some at a time, and their maps of likeness."""
+        parts: list[tuple[Tensor | None, ...]] = []
+        with torch.inference_mode(), self.numerics():
+            for start in range(0, max(1, len(points)), ATTEND_AT_ONCE):
+                part = slice(start, start + ATTEND_AT_ONCE)
+                masks = None if earlier is None else earlier[part]
+                embedded = self.sam.embed_prompts(features, points[part], labels[part], masks)
+                attended = self.sam.mask_decoder.attend(
+                    features.stride16, embedded.position, embedded.sparse, embedded.dense
+                )
+                parts.append((*attended, embedded.alike))
+        tokens, src, iou, object_score, alike = map(_joined, zip(*parts, strict=True))
+        assert tokens is not None
+        assert src is not None
+        assert iou is not None
+        return Attended(tokens, src, iou, object_score), alike
+
     def _judge(self, scorer: MaskScorer, masks: NetworkMasks, points: Tensor, labels: Tensor) -> NDArray[np.float32]:
         """(N, M) scores of masks by what they look like; draws them."""
         units, tokens = masks.units, masks.tokens
@@ -109,6 +129,12 @@ class Model(Running[Sam]):
                 facts = describe(logits, predicted, units, points[part], labels[part])
                 scores[part] = scorer(facts, tokens[part]).cpu().numpy()
         return scores
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Parts of a batch along their first axis; None if the network has no such thing."""
+    there = [part for part in parts if part is not None]
+    return torch.cat(there) if there else None
 
 
 class NetworkMasks:

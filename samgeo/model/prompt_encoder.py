@@ -108,14 +108,14 @@ class PromptEncoder(nn.Module):
         xy = points.float() + 0.5  # centres lie half a pixel from the pixel's corner
         return self.pe_layer.encode(xy if origin_px is None else xy + origin_px[:, None])
 
-    def dense(self, masks: Tensor | None, maps: Tensor | None, *, count: int, size: tuple[int, int]) -> Tensor:
-        """What is added to the image embedding of `size` (h, w) for `count` objects: (N, C, h, w).
+    def dense(self, masks: Tensor | None, maps: Tensor | None) -> Tensor:
+        """What is added to the image embedding: (N, C, h, w), or (1, C, 1, 1) where it is the same for all.
 
         masks: (N, 1, 4h, 4w) logits of an earlier round, or None. maps: (N, MAPS, 4h, 4w), drawn and of likeness.
         """
         nothing = self.no_mask_embed.weight[..., None, None]  # (1, C, 1, 1)
         if maps is None:
-            return nothing.expand(count, -1, *size) if masks is None else self.mask_downscaling(masks)
+            return nothing if masks is None else self.mask_downscaling(masks)
         first = torch.zeros_like(maps[:, :1]) if masks is None else masks.to(maps.dtype).clamp(-8, 8) / 4
         embedded: Tensor = self.mask_downscaling(torch.cat([first, maps], dim=1))  # (N, C, h, w)
         return embedded + nothing if masks is None else embedded

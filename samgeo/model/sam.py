@@ -59,7 +59,7 @@ class Embedded(NamedTuple):
     sparse: Tensor
     """(N, T, C) tokens."""
     dense: Tensor
-    """(N, C, h, w), added to the image embedding."""
+    """(N, C, h, w), or (1, C, 1, 1) for all, added to the image embedding."""
     alike: Tensor | None = None
     """(N, 5, 4h, 4w) maps of likeness, or None."""
 
@@ -139,7 +139,7 @@ class Sam(nn.Module):
         return Embedded(
             position=encoder.dense_position(size, origin_px).to(dtype),
             sparse=encoder.sparse(points, labels, origin_px=origin_px).to(dtype),
-            dense=encoder.dense(masks, None, count=points.shape[0], size=size).to(dtype),
+            dense=encoder.dense(masks, None).to(dtype),
         )
 
 

@@ -2,6 +2,9 @@
 
 Tokens attend to themselves and to the image, and the image attends to the tokens, so that both know of each other.
 Positions are added to queries and keys at every attention, never to values.
+
+Many prompts ask one image: until it has attended to them it is one image, and what is projected from it is projected
+once.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(inner, embedding_dim)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q (N, Tq, C), k and v (N, Tk, C) -> (N, Tq, C)."""
+        """q (N or 1, Tq, C), k and v (N or 1, Tk, C) -> (N, Tq, C)."""
         return self.attend(*self.project(q, k, v))
 
     def project(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -34,10 +37,15 @@ class Attention(nn.Module):
         return self._heads(self.q_proj(q)), self._heads(self.k_proj(k)), self._heads(self.v_proj(v))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Heads (N, heads, T, D) -> (N, Tq, C)."""
-        out = F.scaled_dot_product_attention(q, k, v)  # (N, heads, Tq, D)
-        out = out.transpose(1, 2).flatten(2)  # (N, Tq, inner)
-        projected: Tensor = self.out_proj(out)  # (N, Tq, C)
+        """Heads (N or 1, heads, T, D) -> (N, Tq, C)."""
+        if k.shape[0] == 1 and q.shape[0] != 1:  # one image: the tokens of all prompts are queries of it like those of one
+            n, heads, length, width = q.shape
+            many = q.transpose(0, 1).reshape(1, heads, n * length, width)
+            out = F.scaled_dot_product_attention(many, k, v).reshape(heads, n, length, width).permute(1, 2, 0, 3)
+        else:
+            q = q.expand(k.shape[0], -1, -1, -1)
+            out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)  # (N, Tq, heads, D)
+        projected: Tensor = self.out_proj(out.flatten(2))  # (N, Tq, C)
         return projected
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -64,7 +72,7 @@ class TwoWayAttentionBlock(nn.Module):
         self.cross_attn_image_to_token = Attention(embedding_dim, num_heads, downsample_rate=2)
 
     def forward(self, tokens: Tensor, image: Tensor, token_pe: Tensor, image_pe: Tensor) -> tuple[Tensor, Tensor]:
-        """tokens (N, T, C), image (N, HW, C) and their positions -> tokens and image, updated."""
+        """tokens (N, T, C), image (N or 1, HW, C) and their positions -> tokens and image of each, updated."""
         tokens = self.norm1(self.among_tokens(tokens, token_pe))
         attended = self.cross_attn_token_to_image(tokens + token_pe, image + image_pe, image)
         tokens = self.norm2(tokens + attended)
@@ -98,7 +106,7 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(embedding_dim)
 
     def forward(self, image: Tensor, image_pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """image and image_pe (N, HW, C), tokens (N, T, C) -> tokens (N, T, C), image (N, HW, C)."""
+        """image and image_pe (N or 1, HW, C), tokens (N, T, C) -> tokens (N, T, C), image (N, HW, C)."""
         token_pe = tokens
         for layer in self.layers:
             tokens, image = layer(tokens, image, token_pe, image_pe)
