@@ -38,7 +38,7 @@ class Attention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Heads (N or 1, heads, T, D) -> (N, Tq, C)."""
-        if k.shape[0] == 1 and q.shape[0] != 1:  # one image: the tokens of all prompts are queries of it like those of one
+        if k.shape[0] == 1 and q.shape[0] != 1:  # one image: the tokens of all prompts ask it like those of one
             n, heads, length, width = q.shape
             many = q.transpose(0, 1).reshape(1, heads, n * length, width)
             out = F.scaled_dot_product_attention(many, k, v).reshape(heads, n, length, width).permute(1, 2, 0, 3)
