@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The plugin's tests in real QGIS, headless, with the samgeo of this checkout as engine (make venv first).
+# Arguments are pytest's: qgis_plugin/test.sh qgis_plugin/tests/test_plugin.py -k keys
 # Where QGIS is not installed and cannot be (no Debian or Ubuntu, not root, no packages), says so and ends well.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -31,9 +32,10 @@ if [ ! -x "$VENV/bin/pytest" ]; then
 fi
 export QT_QPA_PLATFORM=offscreen
 XDG_RUNTIME_DIR=$(mktemp -d)
-QGIS_CUSTOM_CONFIG_PATH="$(mktemp -d)/a profile é"
-mkdir -p "$QGIS_CUSTOM_CONFIG_PATH"
-export XDG_RUNTIME_DIR QGIS_CUSTOM_CONFIG_PATH
+export XDG_RUNTIME_DIR
+HOME_OF_PROFILE="$(mktemp -d)/a profile é" # pytest-qgis makes the profile in pytest's root folder
+mkdir -p "$HOME_OF_PROFILE"
 export SAMGEO_PYTHON=${SAMGEO_PYTHON:-$PWD/.venv/bin/python}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-exec "$VENV/bin/python" -m pytest -q -c qgis_plugin/pytest.ini --rootdir qgis_plugin "$@" qgis_plugin/tests
+case " $* " in *" qgis_plugin/"*) ;; *) set -- "$@" qgis_plugin/tests ;; esac
+exec "$VENV/bin/python" -m pytest -q -c qgis_plugin/pytest.ini --rootdir "$HOME_OF_PROFILE" "$@"

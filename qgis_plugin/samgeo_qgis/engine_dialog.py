@@ -9,12 +9,14 @@ from qgis.PyQt.QtWidgets import (
     QDialogButtonBox,
     QFormLayout,
     QLabel,
+    QLineEdit,
     QPlainTextEdit,
     QPushButton,
     QVBoxLayout,
 )
 
 from . import interpreter
+from .texts import tr
 
 
 class EngineDialog(QDialog):
@@ -22,11 +24,11 @@ class EngineDialog(QDialog):
 
     def __init__(self, engine, parent=None):
         super().__init__(parent)
-        self.setWindowTitle(self.tr("The engine of samgeo"))
+        self.setWindowTitle(tr("The engine of samgeo"))
         self.setMinimumWidth(560)
         self._engine, self._installer = engine, None
         about = QLabel(
-            self.tr(
+            tr(
                 "The engine is the Python package samgeo. It runs beside QGIS in a Python of its own, so that neither "
                 "can harm the other. Nothing leaves this machine."
             )
@@ -34,20 +36,24 @@ class EngineDialog(QDialog):
         about.setWordWrap(True)
         self.python = QgsFileWidget()
         self.python.setFilePath(QgsSettings().value(interpreter.KEY, "", str))
-        self.python.setToolTip(self.tr("A python program of an environment in which samgeo is installed"))
+        self.python.setToolTip(tr("A python program of an environment in which samgeo is installed"))
         self.wheels = QgsFileWidget()
         self.wheels.setStorageMode(QgsFileWidget.StorageMode.GetDirectory)
-        self.wheels.setToolTip(self.tr("To install without a network: a folder with the packages"))
-        self.make = QPushButton(self.tr("Make an environment now"))
+        self.wheels.setToolTip(tr("To install without a network: a folder with the packages"))
+        self.model = QLineEdit(QgsSettings().value(interpreter.MODEL_KEY, "", str))
+        self.model.setPlaceholderText(interpreter.DEFAULT_MODEL)
+        self.model.setToolTip(tr("What `samgeo models` lists and has fetched, or a file of weights"))
+        self.make = QPushButton(tr("Make an environment now"))
         self.make.clicked.connect(self.install)
-        self.report = QPushButton(self.tr("Diagnose"))
+        self.report = QPushButton(tr("Diagnose"))
         self.report.clicked.connect(self.diagnose)
         self.text = QPlainTextEdit()
         self.text.setReadOnly(True)
         self.text.setMinimumHeight(180)
         form = QFormLayout()
-        form.addRow(self.tr("Python with samgeo"), self.python)
-        form.addRow(self.tr("Offline folder"), self.wheels)
+        form.addRow(tr("Python with samgeo"), self.python)
+        form.addRow(tr("Offline folder"), self.wheels)
+        form.addRow(tr("Model"), self.model)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
@@ -57,10 +63,11 @@ class EngineDialog(QDialog):
         layout.insertLayout(1, form)
         layout.addWidget(buttons)
         found = interpreter.find_python()
-        self.text.setPlainText(found or self.tr("There is no engine yet."))
+        self.text.setPlainText(found or tr("There is no engine yet."))
 
     def accept(self):
-        """Remember the Python."""
+        """Remember Python and model."""
+        QgsSettings().setValue(interpreter.MODEL_KEY, self.model.text().strip())
         QgsSettings().setValue(interpreter.KEY, self.python.filePath().strip())
         super().accept()
 
@@ -74,9 +81,7 @@ class EngineDialog(QDialog):
         """Make the environment."""
         base = interpreter.base_python()
         if base is None:
-            self.text.setPlainText(
-                self.tr("No Python 3.11 or later was found here. Fix: install one, or name yours above.")
-            )
+            self.text.setPlainText(tr("No Python 3.11 or later was found here. Fix: install one, or name yours above."))
             return
         self.make.setEnabled(False)
         self.text.clear()
@@ -98,6 +103,4 @@ class EngineDialog(QDialog):
         self.make.setEnabled(True)
         if worked:
             self.python.setFilePath(what)
-        self.text.appendPlainText(
-            self.tr("Ready: {}").format(what) if worked else self.tr("It did not work: {}").format(what)
-        )
+        self.text.appendPlainText(tr("Ready: {}").format(what) if worked else tr("It did not work: {}").format(what))

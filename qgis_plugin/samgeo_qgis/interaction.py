@@ -7,16 +7,17 @@ one with another look, until the object is saved or cleared.
 
 import json
 
-from qgis.core import QgsCoordinateTransform, QgsPointXY, QgsProject, QgsRectangle, QgsWkbTypes
-from qgis.gui import QgsRubberBand, QgsVertexMarker
+from qgis.core import QgsCoordinateTransform, QgsPointXY, QgsProject, QgsRectangle
 from qgis.PyQt.QtCore import QDateTime, QObject, pyqtSignal
-from qgis.PyQt.QtGui import QColor
 
 from .frames import outlines
+from .interpreter import DEFAULT_MODEL
+from .marks import Marks
 from .results import append, geometry, prepare
-from .source import Crop, local_file, wkt
+from .source import CROP_PX, Crop, local_file, native, wkt
+from .texts import tr
+from .tidy import sizes, without_pieces
 
-COLOURS = {"candidate": QColor(255, 140, 0), "hover": QColor(90, 170, 255)}
 SAME_PLACE = 0.02
 """Engine and QGIS mean the same place if the corners differ by less than this share of the raster's size."""
 
@@ -36,17 +37,21 @@ class Interaction(QObject):
         self.canvas, self.engine = canvas, engine
         self.layer = None
         self.settings = {}
-        self.model = "samgeo-nano"
+        self.smallest_m2 = 0.0
+        self.model = DEFAULT_MODEL
         self.candidates = []
         self.chosen = None
         self.steps, self.undone = [], []
         self.waits = 0
-        self._polygons = []
+        self._parts, self._polygons = [], []
         self._session, self._crs = None, None
         self._crop, self._job, self._pictures = None, None, False
-        self._opening = False
+        self._opening, self._unopened = False, False
         self._then = []
-        self._bands, self._markers = {}, []
+        """What waits for a session: arguments of `_at`."""
+        self._asked = []
+        """Clicks that the engine has heard and not answered."""
+        self.marks = Marks(canvas)
         self._hover = 0
         self._epoch, self._object = 0, 0
         engine.died.connect(self._died)
@@ -68,6 +73,27 @@ class Interaction(QObject):
             if self._session is not None or self._opening:
                 self.begin_again()
 
+    def set_smallest(self, square_metres):
+        """Holes and loose parts below this are no part of an outline; what is shown changes at once."""
+        self.smallest_m2 = square_metres
+        self._polygons = self._tidy(self._parts)
+        self._redraw()
+
+    def warm_up(self):
+        """Load the model and open the layer before there is a click, and encode what is in view if that is not much."""
+        self.engine.ask("load", lambda header, payload: None, self.told.emit, model=self.model)
+        if self.layer is None or self._session is not None or self._opening:
+            return
+        try:
+            seen = self._layer_transform().transformBoundingBox(self.canvas.extent()).intersect(self.layer.extent())
+            middle = None if seen.isEmpty() else self._from_layer().transform(seen.center())
+        except Exception:  # QgsCsException: map and layer have no place in common
+            return
+        if middle is None:
+            return
+        near = max(seen.width(), seen.height()) <= CROP_PX * (native(self.layer) or seen.width())
+        self._at(middle, lambda place: near and self._look("prefetch", place), quietly=True)
+
     def click(self, point, positive):
         """On the object, or beside it."""
         self._at(point, lambda place: self._step("point", x=place.x(), y=place.y(), positive=positive))
@@ -85,11 +111,7 @@ class Interaction(QObject):
 
     def hover(self, point):
         """What a click would show; only the last place matters."""
-        if self._session is None or self.waits or self.layer is None:
-            return
-        try:
-            place = self._transform().transform(point)
-        except Exception:  # QgsCsException: a place that the layer's CRS does not know
+        if self.waits or self.layer is None or self._unopened or not self.engine.is_running:
             return
         epoch = self._epoch
 
@@ -97,15 +119,12 @@ class Interaction(QObject):
             if epoch == self._epoch and not self.waits:
                 self._show_hover(header, payload)
 
-        self.engine.forget(self._hover)
-        self._hover = self.engine.ask(
-            "preview", show, lambda message: None, session=self._session, x=place.x(), y=place.y()
-        )
+        self._at(point, lambda place: self._look("preview", place, show), quietly=True)
 
     def stop_hovering(self):
         """Show nothing under the mouse."""
         self.engine.forget(self._hover)
-        self._hide("hover")
+        self.marks.hide("hover")
 
     def undo(self):
         """Take the last click or box back."""
@@ -131,21 +150,34 @@ class Interaction(QObject):
     def clear(self):
         """Forget the clicks on this object."""
         self._object += 1
-        self.steps, self.undone, self._then = [], [], []
+        self.steps, self.undone, self._then, self._asked = [], [], [], []
         if self._session is not None:
             self._ask("clear")
         self.stop_hovering()
         self._show([], None, b"")
 
+    @property
+    def is_answering(self):
+        """Whether a click or a box waits for its answer."""
+        return bool(self._asked) or any(not quietly for _, _, quietly in self._then)
+
+    def cancel(self):
+        """Wait no longer for the last click: another engine hears the ones before it."""
+        self.engine.stop(at_once=True)
+        self._lose()
+        self.begin_again()
+        self.warm_up()
+
     def accept(self, target, label):
         """Add the chosen candidate to a layer; `saved` tells when it is there."""
         if self.waits:
-            self.told.emit(self.tr("The engine is still at work on the last click."))
+            self.told.emit(tr("The engine is still at work on the last click."))
             return
         if self.chosen is None:
-            self.told.emit(self.tr("Nothing to save yet: click on an object first."))
+            self.told.emit(tr("Nothing to save yet: click on an object first."))
             return
         crs, source, steps, prompt = self._crs, self.layer.name(), list(self.steps), json.dumps(self.steps)
+        smallest = self.smallest_m2
         try:
             prepare(target)
         except OSError as error:
@@ -155,7 +187,10 @@ class Interaction(QObject):
         def add(header, payload):
             attributes = dict(header["attributes"])
             attributes.update(prompt=prompt, source=source, created=QDateTime.currentDateTime())
-            (polygons,) = outlines([header], payload)
+            (parts,) = outlines([header], payload)
+            polygons = without_pieces(parts, crs, smallest)
+            if polygons != parts:
+                attributes.update(sizes(polygons, crs))
             try:
                 append(target, polygons, crs, attributes)
             except Exception as error:  # a layer that was deleted, a place that its CRS does not know, ...
@@ -180,12 +215,21 @@ class Interaction(QObject):
         self._show([], None, b"")
 
     def begin_again(self):
-        """Open the layer anew, and say again what is not saved yet."""
+        """Open the layer anew, and say again what is not saved yet, and what was not answered yet."""
+        back = self._back() if self._crs is not None else None
+        waiting = [(back.transform(_middle(step)), self._again(step), False) for step in self._asked] + self._then
         self._close(self._session)
         self._lose()
         self._show([], None, b"")
-        if self.steps and self.layer is not None:
-            self._at(self._back().transform(_middle(self.steps[0])), lambda place: None)
+        if self.layer is None:
+            return
+        if self.steps:
+            self._at(back.transform(_middle(self.steps[0])), lambda place: None)
+        for one in waiting:
+            self._at(*one)
+
+    def _again(self, step):
+        return lambda place: self._step(**step)
 
     def outline(self):
         """The chosen candidate as a geometry in the canvas's CRS, or None."""
@@ -193,10 +237,14 @@ class Interaction(QObject):
 
     # Sessions
 
-    def _at(self, point, then):
-        """Call `then(place)` with a point in the session's CRS, once there is a session that holds it."""
+    def _at(self, point, then, quietly=False):
+        """Call `then(place)` with a point in the session's CRS, once there is a session that holds it.
+
+        quietly: where that cannot be, nobody is told.
+        """
+        tell = (lambda message: None) if quietly else self.told.emit
         if self.layer is None:
-            self.told.emit(self.tr("Choose a raster layer to click on."))
+            tell(tr("Choose a raster layer to click on."))
             return
         path = None if self._pictures else local_file(self.layer)
         try:
@@ -205,27 +253,24 @@ class Interaction(QObject):
         except Exception:  # QgsCsException
             center = crop = None
         if center is None or (path is not None and not self.layer.extent().contains(center)):
-            self.told.emit(self.tr("This place is not on {}.").format(self.layer.name()))
-            return
-
-        def act():
-            then(self._transform().transform(QgsPointXY(point)))
-
-        if self._opening:
-            self._then.append(act)
+            tell(tr("This place is not on {}.").format(self.layer.name()))
+        elif self._opening:
+            self._then.append((point, then, quietly))
         elif self._session is not None and self._shows(center, crop):
-            act()
-        elif self._session is not None and self.steps:
-            self.told.emit(self.tr("That is too far from the other clicks. Save or clear the object first."))
+            then(self._transform().transform(QgsPointXY(point)))
+        elif self._session is not None and (self.steps or self._asked):
+            tell(tr("That is too far from the other clicks. Save or clear the object first."))
         else:
-            self._then.append(act)
+            self._then.append((point, then, quietly))
             self._open(path, crop)
 
     def _shows(self, center, crop):
         """Whether the session holds a place, at the scale of the map if nothing was clicked yet."""
         if self._crop is None:
             return crop is None
-        return self._crop.holds(center) and (bool(self.steps) or self._crop.units_per_px == crop.units_per_px)
+        return self._crop.holds(center) and (
+            bool(self.steps or self._asked) or self._crop.units_per_px == crop.units_per_px
+        )
 
     def _open(self, path, crop):
         self._close(self._session)
@@ -258,6 +303,7 @@ class Interaction(QObject):
         def failed(message):
             if epoch == self._epoch:
                 self._lose()
+                self._unopened = True
                 self.told.emit(message)
                 self.changed.emit()
 
@@ -270,16 +316,17 @@ class Interaction(QObject):
             self._pictures = True  # engine and QGIS place this file differently; QGIS is right
             self._close(answer["session"])
             waiting, self._then = self._then, []
-            extent = self.layer.extent()
-            center = extent.center() if not self.steps else _middle(self.steps[0])
-            self._open(None, Crop(self.layer, center, self._units_per_px(center)))
-            self._then = waiting
+            if self.steps:
+                self._at(self._back().transform(_middle(self.steps[0])), lambda place: None)
+            for one in waiting:
+                self._at(*one)
+            self.changed.emit()
             return
         self._session = answer["session"]
         waiting, self._then = self._then, []
         self._replay()
-        for act in waiting:
-            act()
+        for one in waiting:
+            self._at(*one)
         self.changed.emit()
 
     def _replay(self):
@@ -297,23 +344,36 @@ class Interaction(QObject):
             self._job.cancelWithoutBlocking()
         self.stop_hovering()
         self._session, self._crop, self._job = None, None, None
-        self.waits, self._opening, self._then = 0, False, []
+        self.waits, self._opening, self._unopened = 0, False, False
+        self._then, self._asked = [], []
         self._epoch += 1
 
     # Asking
 
     def _step(self, op, **header):
         """A click, a box or a choice, which counts once the engine has taken it."""
-        self._hide("hover")
+        self.marks.hide("hover")
+        step = {"op": op, **header}
+        if op != "choose":
+            self._asked.append(step)
 
         def then(answer, payload):
-            self.steps.append({"op": op, **header})
+            self._unask(step)
+            self.steps.append(step)
             self.undone = []
             self._answered(answer, payload)
 
-        self._ask(op, then, **header)
+        self._ask(op, then, refused=lambda: self._unask(step), **header)
 
-    def _ask(self, op, then=None, always=False, **header):
+    def _unask(self, step):
+        self._asked = [one for one in self._asked if one is not step]
+
+    def _look(self, op, place, then=lambda header, payload: None):
+        """Ask what changes nothing; only the last of these matters."""
+        self.engine.forget(self._hover)
+        self._hover = self.engine.ask(op, then, lambda message: None, session=self._session, x=place.x(), y=place.y())
+
+    def _ask(self, op, then=None, always=False, refused=lambda: None, **header):
         """Ask about the session; answers about an object that was cleared are not heard, but for `always`."""
         self.waits += 1
         epoch, number = self._epoch, self._object
@@ -329,6 +389,7 @@ class Interaction(QObject):
         def failed(message):
             if epoch == self._epoch:
                 self.waits -= 1
+                refused()
                 self.told.emit(message)
                 self.changed.emit()
 
@@ -359,10 +420,12 @@ class Interaction(QObject):
     def _layer_transform(self):
         return QgsCoordinateTransform(self._canvas_crs(), self.layer.crs(), QgsProject.instance())
 
+    def _from_layer(self):
+        return QgsCoordinateTransform(self.layer.crs(), self._canvas_crs(), QgsProject.instance())
+
     def _units_per_px(self, center):
         """Units of the layer to a pixel of the canvas, at a place in the layer's CRS."""
-        back = QgsCoordinateTransform(self.layer.crs(), self._canvas_crs(), QgsProject.instance())
-        here = back.transform(center)
+        here = self._from_layer().transform(center)
         beside = QgsPointXY(here.x() + self.canvas.mapUnitsPerPixel(), here.y())
         return max(center.distance(self._layer_transform().transform(beside)), 1e-12)
 
@@ -370,57 +433,29 @@ class Interaction(QObject):
 
     def _show(self, candidates, chosen, payload):
         self.candidates, self.chosen = candidates, chosen
-        self._polygons = outlines(candidates, payload)
+        self._parts = outlines(candidates, payload)
+        self._polygons = self._tidy(self._parts)
         self._redraw()
         self.changed.emit()
 
+    def _tidy(self, parts):
+        return [without_pieces(polygons, self._crs, self.smallest_m2) for polygons in parts]
+
     def _redraw(self):
-        self._mark()
+        back = None if self._crs is None else self._back()
+        clicks = [step for step in self.steps if step["op"] == "point"] if back is not None else []
+        self.marks.cross([(back.transform(step["x"], step["y"]), step["positive"]) for step in clicks])
         if self.chosen is None:
-            self._hide("candidate")
+            self.marks.hide("candidate")
         else:
-            self._draw("candidate", self._polygons[self.chosen])
+            self.marks.draw("candidate", geometry(self._polygons[self.chosen], back))
 
     def _show_hover(self, header, payload):
-        parts = outlines(header["candidates"], payload)
+        parts = self._tidy(outlines(header["candidates"], payload))
         if parts:
-            self._draw("hover", parts[0])
+            self.marks.draw("hover", geometry(parts[0], self._back()))
         else:
-            self._hide("hover")
-
-    def _draw(self, name, polygons):
-        if name not in self._bands:
-            band = QgsRubberBand(self.canvas, QgsWkbTypes.GeometryType.PolygonGeometry)
-            colour = QColor(COLOURS[name])
-            band.setStrokeColor(colour)
-            colour.setAlpha(70 if name == "candidate" else 30)
-            band.setFillColor(colour)
-            band.setWidth(2 if name == "candidate" else 1)
-            self._bands[name] = band
-        self._bands[name].setToGeometry(geometry(polygons, self._back()), None)
-
-    def _hide(self, name):
-        band = self._bands.pop(name, None)
-        if band is not None:
-            self.canvas.scene().removeItem(band)
-
-    def _mark(self):
-        """A green cross for each click on the object, a red one beside it."""
-        for marker in self._markers:
-            self.canvas.scene().removeItem(marker)
-        self._markers = []
-        if self._crs is None:
-            return
-        back = self._back()
-        for step in self.steps:
-            if step["op"] != "point":
-                continue
-            marker = QgsVertexMarker(self.canvas)
-            marker.setCenter(back.transform(step["x"], step["y"]))
-            marker.setIconType(QgsVertexMarker.IconType.ICON_CROSS)
-            marker.setColor(QColor(0, 160, 60) if step["positive"] else QColor(220, 30, 30))
-            marker.setPenWidth(3)
-            self._markers.append(marker)
+            self.marks.hide("hover")
 
 
 def _middle(step):

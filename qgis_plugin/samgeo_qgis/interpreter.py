@@ -8,12 +8,13 @@ from qgis.core import Qgis, QgsApplication, QgsSettings
 from qgis.PyQt.QtCore import QObject, QProcess, pyqtSignal
 
 from .engine import clean_process
+from .texts import tr
 
 KEY = "samgeo/python"
+MODEL_KEY = "samgeo/model"
+DEFAULT_MODEL = "samgeo-nano"
 VARIABLE = "SAMGEO_PYTHON"
 """Names a Python, before what is set."""
-
-
 FITS = "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))"
 """What samgeo runs on."""
 
@@ -42,6 +43,16 @@ def find_python():
         if path and os.path.isfile(path):
             return path
     return None
+
+
+def model():
+    """The model that is clicked with."""
+    return QgsSettings().value(MODEL_KEY, "", str) or DEFAULT_MODEL
+
+
+def command():
+    """What starts the engine; without one, what says in its own words that there is none."""
+    return [find_python() or "python3", "-m", "samgeo.worker"]
 
 
 def base_python():
@@ -104,7 +115,7 @@ class Installer(QObject):
                 signal.disconnect()
             process.kill()
             process.waitForFinished(2000)
-            self.done.emit(False, self.tr("cancelled"))
+            self.done.emit(False, tr("cancelled"))
 
     def _read(self):
         for line in bytes(self._process.readAll()).decode("utf-8", "replace").splitlines():
@@ -112,13 +123,13 @@ class Installer(QObject):
 
     def _finished(self, code, status):
         if code or status == QProcess.ExitStatus.CrashExit:
-            self.done.emit(False, self.tr("the last command ended with code {}").format(code))
+            self.done.emit(False, tr("the last command ended with code {}").format(code))
         else:
             self.start()
 
     def _failed(self, error):
         if error == QProcess.ProcessError.FailedToStart:
-            self.done.emit(False, self.tr("{} could not be started").format(self._process.program()))
+            self.done.emit(False, tr("{} could not be started").format(self._process.program()))
 
 
 def diagnose(engine):

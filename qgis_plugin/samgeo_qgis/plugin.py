@@ -3,13 +3,15 @@
 
 import os
 
-from qgis.core import Qgis, QgsApplication, QgsMapLayerProxyModel, QgsProject, QgsRasterLayer
-from qgis.PyQt.QtCore import QEvent, QObject, Qt
+from qgis.core import Qgis, QgsApplication, QgsProject, QgsRasterLayer
+from qgis.PyQt.QtCore import QCoreApplication, QObject, Qt
 from qgis.PyQt.QtGui import QIcon, QKeySequence
-from qgis.PyQt.QtWidgets import QAbstractSpinBox, QAction, QApplication, QFileDialog, QLineEdit, QPushButton
+from qgis.PyQt.QtWidgets import QAction, QApplication, QFileDialog, QPushButton
 
-from . import interpreter
+from . import interpreter, texts
+from .keys import Keys
 from .provider import Provider
+from .texts import tr
 
 HERE = os.path.dirname(__file__)
 
@@ -22,14 +24,15 @@ class Plugin(QObject):
         self.iface = iface
         self.action = None
         self.provider = None
-        self.dock = self.tool = self.engine = self.interaction = None
+        self.dock = self.tool = self.engine = self.interaction = self.memory = None
+        self.translator = texts.install()
         self.actions = {}
 
     def initGui(self):
         """A button in the toolbar and a provider in the toolbox."""
-        self.action = QAction(QIcon(os.path.join(HERE, "icons", "samgeo.svg")), self.tr("samgeo: click on things"))
+        self.action = QAction(QIcon(os.path.join(HERE, "icons", "samgeo.svg")), tr("samgeo: click on things"))
         self.action.setCheckable(True)
-        self.action.setToolTip(self.tr("Click on an image and get the object as a polygon"))
+        self.action.setToolTip(tr("Click on an image and get the object as a polygon"))
         self.action.toggled.connect(self._toggled)
         self.iface.addToolBarIcon(self.action)
         self.iface.addPluginToRasterMenu("samgeo", self.action)
@@ -54,6 +57,7 @@ class Plugin(QObject):
             self.interaction.forget()
             self.iface.mapCanvas().unsetMapTool(self.tool)
             self.engine.stop()
+            self.memory.close()
             QgsProject.instance().layersWillBeRemoved.disconnect(self._layers_go)
             for one in self.actions.values():
                 if hasattr(self.iface, "unregisterMainWindowAction"):
@@ -62,8 +66,11 @@ class Plugin(QObject):
             self.iface.removeDockWidget(self.dock)
             for part in (self.dock, self.tool, self.interaction, self.engine):
                 part.deleteLater()
-            self.dock = self.tool = self.interaction = self.engine = None
+            self.dock = self.tool = self.interaction = self.engine = self.memory = None
             self.actions = {}
+        if self.translator is not None:
+            QCoreApplication.removeTranslator(self.translator)
+            self.translator = None
 
     # The face
 
@@ -77,10 +84,9 @@ class Plugin(QObject):
             self.iface.mapCanvas().setMapTool(self.tool)
             if self.dock.raster.currentLayer() is None:
                 self._prefer_active_layer()
-            if interpreter.find_python() is None:
-                self._ask_for_engine()
-            else:
-                self.engine.ask("load", lambda header, payload: None, self._say, model=self.interaction.model)
+            self._guide()
+            if interpreter.find_python() is not None:
+                self.interaction.warm_up()
         elif self.tool is not None:
             self.iface.mapCanvas().unsetMapTool(self.tool)
 
@@ -88,11 +94,13 @@ class Plugin(QObject):
         from .dock import Dock
         from .engine import Engine
         from .interaction import Interaction
+        from .memory import Memory
         from .tool import ClickTool
 
         canvas = self.iface.mapCanvas()
-        self.engine = Engine([interpreter.find_python() or "python3", "-m", "samgeo.worker"], self)
+        self.engine = Engine(interpreter.command(), self)
         self.interaction = Interaction(canvas, self.engine, self)
+        self.interaction.model = interpreter.model()
         self.tool = ClickTool(canvas)
         self.tool.setAction(self.action)
         self._make_actions()
@@ -109,26 +117,28 @@ class Plugin(QObject):
         QgsProject.instance().layersWillBeRemoved.connect(self._layers_go)
         self.interaction.changed.connect(self._changed)
         self.interaction.told.connect(self._say)
-        self.interaction.saved.connect(lambda: self.dock.say(self.tr("Saved.")))
+        self.interaction.saved.connect(lambda: self.dock.say(tr("Saved.")))
         self.engine.died.connect(self._died)
         self.dock.raster.layerChanged.connect(self._raster_changed)
         self.dock.new_target.clicked.connect(lambda checked: self._new_target())
         self.dock.hover.toggled.connect(lambda on: None if on else self.interaction.stop_hovering())
         self.dock.square.toggled.connect(lambda on: self._outlines_changed())
         self.dock.simplify.valueChanged.connect(lambda metres: self._outlines_changed())
-        self.dock.simplify.setKeyboardTracking(False)
+        self.dock.smallest.valueChanged.connect(self.interaction.set_smallest)
+        self.dock.add_raster.clicked.connect(lambda checked: self.iface.actionAddRasterLayer().trigger())
+        self.memory = Memory(self.dock)
         self._raster_changed(self.dock.raster.currentLayer())
         self._enable(False)
 
     def _make_actions(self):
         wanted = {
-            "accept": (self.tr("Save"), "Return", self._accept),
-            "next": (self.tr("Next mask"), "Tab", self.interaction.next_candidate),
-            "clear": (self.tr("Clear"), "Esc", self.interaction.clear),
-            "undo": (self.tr("Undo"), "Ctrl+Z", self.interaction.undo),
-            "back": (self.tr("Take the last click back"), "Backspace", self.interaction.undo),
-            "redo": (self.tr("Redo"), "Ctrl+Shift+Z", self.interaction.redo),
-            "settings": (self.tr("Engine…"), "", self._ask_for_engine),
+            "accept": (tr("Save"), "Return", self._accept),
+            "next": (tr("Next mask"), "Tab", self.interaction.next_candidate),
+            "clear": (tr("Clear"), "Esc", self._clear),
+            "undo": (tr("Undo"), "Ctrl+Z", self.interaction.undo),
+            "back": (tr("Take the last click back"), "Backspace", self.interaction.undo),
+            "redo": (tr("Redo"), "Ctrl+Shift+Z", self.interaction.redo),
+            "settings": (tr("Engine…"), "", self._ask_for_engine),
         }
         for name, (text, keys, do) in wanted.items():
             action = QAction(text, self.iface.mainWindow())
@@ -170,8 +180,22 @@ class Plugin(QObject):
         if self.dock.hover.isChecked():
             self.interaction.hover(point)
 
+    def _clear(self):
+        """Begin again; or, while a click is answered, take that click back and wait no longer."""
+        if self.interaction.is_answering:
+            self.interaction.cancel()
+            self.dock.say(tr("Cancelled; the engine starts anew."))
+        else:
+            self.interaction.clear()
+
+    def _guide(self):
+        self.dock.show_guide(interpreter.find_python() is not None, self.interaction.layer is not None)
+
     def _raster_changed(self, layer):
         self.interaction.set_layer(layer)
+        self._guide()
+        if layer is not None and self.engine.is_running:
+            self.interaction.warm_up()
 
     def _outlines_changed(self):
         """Drawn anew as they would be saved."""
@@ -191,20 +215,22 @@ class Plugin(QObject):
 
     def _accept(self):
         target = self.dock.target.currentLayer()
-        if target is None:
+        can_save = self.interaction.chosen is not None and not self.interaction.waits
+        if target is None and can_save:
             target = self._new_target()
-        if target is not None:
+        if target is not None or not can_save:  # without an object it is said that there is none
             self.interaction.accept(target, self.dock.label.text().strip())
 
     def _new_target(self, path=None):
         """Ask for a GeoPackage and make it; returns the layer, or None."""
+        from . import style
         from .results import new_layer
 
         if path is None:
             folder = QgsProject.instance().absolutePath() or os.path.expanduser("~")
             path, _ = QFileDialog.getSaveFileName(
                 self.dock,
-                self.tr("A GeoPackage for the objects"),
+                tr("A GeoPackage for the objects"),
                 os.path.join(folder, "objects.gpkg"),
                 "GeoPackage (*.gpkg)",
             )
@@ -217,9 +243,8 @@ class Plugin(QObject):
         except OSError as error:
             self._say(str(error))
             return None
-        layer.loadNamedStyle(os.path.join(HERE, "objects.qml"))
-        QgsProject.instance().addMapLayer(layer)
-        self.dock.target.setFilters(QgsMapLayerProxyModel.Filter.PolygonLayer)
+        style.dress(layer)
+        style.put_on_top(layer)
         self.dock.target.setLayer(layer)
         return layer
 
@@ -228,10 +253,10 @@ class Plugin(QObject):
     def _died(self, message):
         bar = self.iface.messageBar()
         note = bar.createMessage("samgeo", message)
-        again = QPushButton(self.tr("Restart"))
+        again = QPushButton(tr("Restart"))
         again.clicked.connect(self.restart)
         again.clicked.connect(lambda: bar.popWidget(note))
-        copy = QPushButton(self.tr("Copy report"))
+        copy = QPushButton(tr("Copy report"))
         copy.clicked.connect(lambda: QApplication.clipboard().setText(interpreter.diagnose(self.engine)))
         note.layout().addWidget(again)
         note.layout().addWidget(copy)
@@ -242,9 +267,11 @@ class Plugin(QObject):
     def restart(self):
         """A new engine, which hears what the old one was told of the object at hand."""
         self.engine.stop()
-        self.engine.command[0] = interpreter.find_python() or "python3"
-        self.engine.start()
+        self.engine.command = interpreter.command()
+        self.interaction.model = interpreter.model()
+        self._guide()
         self.interaction.begin_again()
+        self.interaction.warm_up()
 
     def _ask_for_engine(self):
         from .engine_dialog import EngineDialog
@@ -252,40 +279,3 @@ class Plugin(QObject):
         dialog = EngineDialog(self.engine, self.iface.mainWindow())
         if dialog.exec():
             self.restart()
-
-
-class Keys(QObject):
-    """Presses actions when their keys are pressed over the map or in the panel, and nowhere else.
-
-    They are taken before QGIS's own shortcuts are, so that Ctrl+Z means the last click while there is one; and what is
-    typed into a field is no command.
-    """
-
-    def __init__(self, actions, wants, parent=None):
-        """wants: whether an action, by its name, is to have its key now."""
-        super().__init__(parent)
-        self._actions, self._wants = actions, wants
-
-    def eventFilter(self, watched, event):
-        """Take a key from the shortcuts when it is announced, and act when it comes."""
-        if event.type() not in (QEvent.Type.ShortcutOverride, QEvent.Type.KeyPress):
-            return False
-        if isinstance(QApplication.focusWidget(), (QLineEdit, QAbstractSpinBox)):
-            return False
-        action = self._meant(event)
-        if action is None:
-            return False
-        if event.type() == QEvent.Type.KeyPress:
-            action.trigger()
-        event.accept()
-        return True
-
-    def _meant(self, event):
-        modifiers = event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
-        value = getattr(modifiers, "value", modifiers)  # an enum in Qt 6, a number in Qt 5
-        key = Qt.Key.Key_Return if event.key() == Qt.Key.Key_Enter else event.key()
-        pressed = QKeySequence(int(value) | int(key))
-        for name, action in self._actions.items():
-            if action.isEnabled() and action.shortcut() == pressed and self._wants(name):
-                return action
-        return None

@@ -21,21 +21,17 @@ from qgis.core import (
     QgsProcessingUtils,
     QgsVectorFileWriter,
 )
-from qgis.PyQt.QtCore import QCoreApplication, QProcess
+from qgis.PyQt.QtCore import QProcess
 from qgis.PyQt.QtGui import QIcon
 
 from . import interpreter
 from .engine import clean_process
 from .source import local_file
+from .texts import tr
 
 HERE = os.path.dirname(__file__)
 KILL_AFTER_MS = 10_000
 """What samgeo has to end in after it is asked to; it leaves what is done, and goes on from there next time."""
-
-
-def tr(text):
-    """Translated."""
-    return QCoreApplication.translate("samgeo", text)
 
 
 class Provider(QgsProcessingProvider):

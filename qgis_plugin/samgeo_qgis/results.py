@@ -19,6 +19,8 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import QDateTime, QMetaType, QVariant
 
+from . import style
+
 FIELDS = {
     "label": str,
     "score": float,
@@ -118,4 +120,5 @@ def append(layer, polygons, crs, attributes):
         layer.destroyEditCommand()
         raise OSError(f"{layer.name()} does not take the object. Fix: choose another layer, or a new one")
     layer.endEditCommand()
+    style.add_label(layer, attributes.get("label"))
     layer.triggerRepaint()

@@ -39,7 +39,7 @@ class Crop:
     def __init__(self, layer, center, units_per_px):
         """center: in the layer's CRS. units_per_px: as the canvas shows it, in the layer's units; it is snapped."""
         self.layer = layer
-        self.units_per_px = max(2 ** round(math.log2(units_per_px)), _native(layer))
+        self.units_per_px = max(2 ** round(math.log2(units_per_px)), native(layer))
         step = CROP_PX * self.units_per_px / SNAP
         left = math.floor(center.x() / step) * step - step * (SNAP // 2 - 0.5)
         bottom = math.floor(center.y() / step) * step - step * (SNAP // 2 - 0.5)
@@ -92,6 +92,6 @@ def rgb(image):
     return b"".join(data[row * line : row * line + 3 * width] for row in range(height))
 
 
-def _native(layer):
+def native(layer):
     """The finest units a pixel that a layer has, or 0 where its provider does not say."""
     return layer.rasterUnitsPerPixelX() if layer.providerType() == "gdal" else 0

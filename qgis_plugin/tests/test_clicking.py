@@ -141,7 +141,7 @@ def test_right_click_drag_undo_redo_and_cycling(desk):
     desk.click(Qt.MouseButton.RightButton, by=towards)
     assert not desk.said
     assert [step.get("positive") for step in one.steps if step["op"] == "point"] == [True, False]
-    assert len(one._markers) == 2
+    assert len(one.marks.crosses) == 2
     one.undo()
     desk.settle()
     one.undo()
@@ -160,7 +160,7 @@ def test_right_click_drag_undo_redo_and_cycling(desk):
     assert [step["op"] for step in one.steps if step["op"] != "choose"] == ["point", "box"]
     one.clear()
     desk.settle()
-    assert (one.steps, one.candidates, one._markers) == ([], [], [])
+    assert (one.steps, one.candidates, one.marks.crosses) == ([], [], [])
 
 
 def test_hovering_shows_what_a_click_shows_and_changes_nothing(desk):
@@ -169,12 +169,12 @@ def test_hovering_shows_what_a_click_shows_and_changes_nothing(desk):
     before = list(one.steps)
     one.hover(desk.canvas.getCoordinateTransform().toMapCoordinates(150, 150))
     one.hover(desk.canvas.getCoordinateTransform().toMapCoordinates(desk.pixel()))  # where the click will be
-    wait_for(lambda: "hover" in one._bands)
+    wait_for(lambda: "hover" in one.marks.bands)
     assert one.steps == before
-    shown = one._bands["hover"].asGeometry()
+    shown = one.marks.bands["hover"].asGeometry()
     desk.click()
     assert shown.equals(one.outline()) or shown.area() == pytest.approx(one.outline().area(), rel=1e-6)
-    assert "hover" not in one._bands
+    assert "hover" not in one.marks.bands
 
 
 def test_an_engine_that_dies_is_told_and_another_hears_the_same_clicks(desk):
