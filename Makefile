@@ -2,7 +2,7 @@
 # make test     the whole suite             make lint    format, style, types, layers
 # make sweep    the suite with 20 times the property examples, and the tests marked `sweep`; about an hour
 # make quality  how good MODEL is on the windows that `python -m samgeo.train.prepare` made, beside the baselines
-# make plugin   the zip that QGIS installs      make plugin-test   its tests in real QGIS, which is installed if it can be
+# make plugin   the zip that QGIS installs      make plugin-test   its tests on Qt 6 and in real QGIS, installed if it can be
 # make venv     only the environment        make clean   remove environment, caches and demo output
 #
 # PYTHON       which interpreter builds the environment (3.11, 3.12 or 3.13)
@@ -79,7 +79,8 @@ plugin: venv
 
 plugin-test: dev
 	@$(BIN)/python qgis_plugin/build.py
+	@qgis_plugin/test_qt6.sh
 	@SAMGEO_PYTHON=$$PWD/$(BIN)/python qgis_plugin/test.sh
 
 clean:
-	rm -rf $(VENV) .venv-qgis $(DEMO) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-qgis .venv-qt6 $(DEMO) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

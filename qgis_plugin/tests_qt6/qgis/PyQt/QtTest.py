@@ -1,0 +1,3 @@
+"""As QGIS 4 hands it out."""
+
+from PyQt6.QtTest import *

@@ -1,0 +1,1 @@
+"""As QGIS 4 hands it out."""
