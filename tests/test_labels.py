@@ -2,13 +2,11 @@
 
 import hashlib
 import itertools
-import os
-import random
 import shutil
 import signal
 import sys
-import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +15,17 @@ import rasterio
 from affine import Affine
 from pyproj import CRS
 
+from samgeo.commit import staging_folder
 from samgeo.errors import OutputError, OutputExistsError, UsageError
 from samgeo.grid import Grid
 from samgeo.output.labels import BLOCK_PX, LabelWriter
 from samgeo.output.overviews import begins_as_cog, wrong_overview_blocks
 from samgeo.pixels import Window
+from tests.fresh import in_fresh_child, killed_ever_later, on_short_disk
 
 NORTH_UP = Affine(0.1, 0, 500_000.3, 0, -0.1, 5_000_000.7)
 METADATA = {"model": "samgeo-nano", "stretch": {"low": [1, 2.5]}, "Größe": "ä < & >"}
-posix = pytest.mark.skipif(sys.platform == "win32", reason="fork and resource limits")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="kills and resource limits")
 
 
 def grid(height: int = 700, width: int = 1100, transform: Affine = NORTH_UP, epsg: int | None = 32633) -> Grid:
@@ -183,40 +183,21 @@ def test_a_block_that_reads_otherwise_is_noticed(tmp_path, monkeypatch):
 
 @posix
 def test_short_disk(tmp_path):
-    import resource
-
     on = grid(600, 900)
     old = write(tmp_path / "out.tif", grid(40, 30), ids(grid(40, 30)))
     before, labels = digest(old), ids(on)
     whole = write(tmp_path / "whole.tif", on, labels)
     complete, size = digest(whole), whole.stat().st_size
     whole.unlink()
+    work = partial(write, old, on, labels, overwrite=True)
     outcomes = set()
     for limit in np.linspace(0, size * 1.4, 20).astype(int).tolist():
-        child = os.fork()
-        if child == 0:
-            status = 2
-            signal.alarm(20)  # what another thread held when this process was copied is never let go
-            try:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-                write(old, on, labels, overwrite=True)
-                status = 0
-            except OutputError:
-                status = 1
-            finally:
-                os._exit(status)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status == -signal.SIGALRM:
-            for stray in set(tmp_path.iterdir()) - {old}:
-                stray.unlink()
-            continue
-        assert status in (0, 1), limit
-        assert digest(old) == (before if status else complete), limit
+        code = in_fresh_child(partial(on_short_disk, work, limit)).code
+        assert code in (0, 1), limit
+        assert digest(old) == (before if code else complete), limit
         assert names(tmp_path) == ["out.tif"]
-        outcomes.add(status)
-        if status == 0:
+        outcomes.add(code)
+        if code == 0:
             write(old, grid(40, 30), ids(grid(40, 30)), overwrite=True)
     assert outcomes == {0, 1}
 
@@ -224,25 +205,21 @@ def test_short_disk(tmp_path):
 @posix
 def test_killed_at_any_instant(tmp_path):
     on, few = grid(600, 900), grid(40, 30)
-    labels = ids(on)
     path = write(tmp_path / "out.tif", few, ids(few))
     old = digest(path)
-    start = time.perf_counter()
-    write(path, on, labels, overwrite=True)
-    duration = time.perf_counter() - start
+    work = partial(write, path, on, ids(on), overwrite=True)
+    whole = in_fresh_child(work)
+    assert whole.code == 0
     new = digest(path)
-    rng = random.Random(0)
-    for _ in range(20):
-        child = os.fork()
-        if child == 0:
-            write(path, on, labels, overwrite=True)
-            os._exit(0)
-        time.sleep(rng.uniform(0, 1.1 * duration))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        assert digest(path) in (old, new)
+    write(path, few, ids(few), overwrite=True)
+    interrupted = 0
+    for ended in killed_ever_later(work, seconds=whole.seconds):
+        assert ended.code in (0, -signal.SIGKILL)
+        assert digest(path) in ((old, new) if ended.code else (new,))
+        interrupted += staging_folder(path).exists()
         if digest(path) == new:
             write(path, few, ids(few), overwrite=True)
+    assert interrupted
     write(path, few, ids(few), overwrite=True)
     assert names(tmp_path) == ["out.tif"]
 

@@ -337,6 +337,7 @@ def in_a_fork(function):
     return process.exitcode
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("mode", ["everything", "prompts"])
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(mode, all_seen, tmp_path):

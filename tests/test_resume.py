@@ -124,6 +124,7 @@ def test_other_filters_and_another_format_of_the_outlines_go_on_from_the_same_wi
     assert told[0] == Progress(phase="tiles", done=count, total=count)
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform == "win32", reason="fork")
 def test_the_second_of_two_runs_refuses_and_names_the_first_and_a_dead_one_is_no_obstacle(folder):
     output = folder / "out.gpkg"
@@ -146,6 +147,7 @@ def test_the_second_of_two_runs_refuses_and_names_the_first_and_a_dead_one_is_no
     assert everything_in(folder) == ["out.gpkg", "scene.tif"]
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform == "win32", reason="fork")
 def test_of_eight_runs_at_once_one_writes_and_the_others_refuse(folder, tmp_path):
     output = folder / "out.gpkg"

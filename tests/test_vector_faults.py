@@ -2,20 +2,19 @@
 
 import datetime as dt
 import hashlib
-import os
-import random
 import shutil
 import signal
 import sqlite3
 import sys
-import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from samgeo.commit import staging_folder
 from samgeo.errors import OutputError, UsageError
 from samgeo.output.columns import Columns, ending_of, field_names
 from samgeo.output.tally import Tally
@@ -29,6 +28,7 @@ from tests.features import (
     small,
     write,
 )
+from tests.fresh import in_fresh_child, killed_ever_later, on_short_disk
 
 
 class TestColumns:
@@ -152,32 +152,13 @@ class TestTally:
             assert self.difference(rows)
 
 
-posix = pytest.mark.skipif(sys.platform == "win32", reason="fork and resource limits")
-
-
-def in_child(work) -> int:
-    """Run `work` in a forked process; its exit status: 0 fine, 1 OutputError, 2 anything else."""
-    child = os.fork()
-    if child == 0:
-        status = 2
-        try:
-            devnull = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(devnull, 2)
-            work()
-            status = 0
-        except OutputError:
-            status = 1
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+posix = pytest.mark.skipif(sys.platform == "win32", reason="kills and resource limits")
 
 
 @posix
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_short_disk(tmp_path, ending):
     """A file size limit stands for a full disk: 20 limits from nothing to the whole file."""
-    import resource
-
     old = write(tmp_path / f"out{ending}", small(5))
     before = digests(tmp_path)
     whole = tmp_path / "whole"
@@ -186,19 +167,14 @@ def test_short_disk(tmp_path, ending):
     write(whole / f"out{ending}", features)
     complete, largest = digests(whole), max(path.stat().st_size for path in whole.iterdir())
     shutil.rmtree(whole)
+    work = partial(write, old, features, overwrite=True)
     outcomes = set()
     for limit in np.linspace(0, largest * 1.05, 20).astype(int).tolist():
-
-        def work(limit=limit):
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-            write(old, features, overwrite=True)
-
-        status = in_child(work)
-        assert status in (0, 1)
-        assert digests(tmp_path) == (before if status else complete), limit
-        outcomes.add(status)
-        if status == 0:
+        code = in_fresh_child(partial(on_short_disk, work, limit)).code
+        assert code in (0, 1)
+        assert digests(tmp_path) == (before if code else complete), limit
+        outcomes.add(code)
+        if code == 0:
             write(old, small(5), overwrite=True)
             assert digests(tmp_path) == before
     assert outcomes == {0, 1}
@@ -210,25 +186,23 @@ def test_killed_at_any_instant(tmp_path, ending):
     """kill -9: the old file or the new one, and the next run takes over what was left."""
     path = write(tmp_path / f"out{ending}", small(5))
     old = digests(tmp_path)
-    features = small(300, seed=1)
-    start = time.perf_counter()
-    write(path, features, overwrite=True)
-    duration = time.perf_counter() - start
+    work = partial(write, path, small(300, seed=1), overwrite=True)
+    whole = in_fresh_child(work)
+    assert whole.code == 0
     new = digests(tmp_path)
     write(path, small(5), overwrite=True)
-    rng = random.Random(0)
-    for _ in range(20):
-        child = os.fork()
-        if child == 0:
-            write(path, features, overwrite=True)
-            os._exit(0)
-        time.sleep(rng.uniform(0, 1.1 * duration))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        found = {name: digest for name, digest in digests_of_files(tmp_path).items() if not name.startswith(".")}
-        sidecar = {f"{path.name}.json"} if ending != ".shp" else set()  # what goes with a file comes after it
-        whole = [{name: digest for name, digest in files.items() if name not in sidecar} for files in (old, new)]
-        assert found in (old, new, *whole)
+    sidecar = {f"{path.name}.json"} if ending != ".shp" else set()  # what goes with a file comes after it
+    bare_old, bare_new = ({name: files[name] for name in files.keys() - sidecar} for files in (old, new))
+    interrupted = 0
+    for ended in killed_ever_later(work, seconds=whole.seconds):
+        assert ended.code in (0, -signal.SIGKILL)
+        found = digests_of_files(tmp_path)
+        is_gone = ending == ".shp" and path.name not in found  # between the old files and the new: see samgeo.commit
+        assert found in ((old, bare_old, new, bare_new) if ended.code else (new,)) or (ended.code and is_gone)
+        interrupted += staging_folder(path).exists()
+        if found != old:
+            write(path, small(5), overwrite=True)
+    assert interrupted
     write(path, small(5), overwrite=True)
     assert digests(tmp_path) == old
 
