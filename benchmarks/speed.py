@@ -1,0 +1,282 @@
+"""How long it takes: networks beside their reference on the same weights and pixels, and everything around them.
+
+    python -m benchmarks.speed networks sam-vit-b --reference CHECKOUT [--rounds 3] [--everything]
+    python -m benchmarks.speed nano [--rounds 5]
+    python -m benchmarks.speed pipeline [--px 8192]
+
+CHECKOUT is a clone of the member's reference outside of this repository; what it needs must be importable. Ours and
+theirs take turns in one process, round by round, so that a busy machine slows both; a ratio is the median of the
+rounds' ratios, with the smallest and the largest. Weights and pixels are from a seed, or made up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.memory import ByColour, by_colour, write_scene
+from benchmarks.references import REFERENCES, Reference
+from samgeo.model.automatic import EverythingSettings, generate_masks
+from samgeo.model.contract import PromptableModel
+from samgeo.model.precision import has_fast_bf16
+from samgeo.model.predict import Model
+from samgeo.model.spec import MODELS
+from samgeo.model.weights import load_model, running
+from samgeo.pipeline import tilejob
+from samgeo.pipeline.segment import segment
+from samgeo.pixels import PixelPrompts
+from samgeo.raster.reader import Raster
+from samgeo.settings import Settings
+from samgeo.train.scenes import make_scene
+from tests.model.seeded import picture, seeded_model
+
+SIDE_PX = 1024
+CANDIDATES = 0.85
+"""Random weights rank masks at random: everything-mode goes on with those above this quantile of their scores."""
+Work = Callable[[], object]
+
+
+def by_turns(works: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each work in each round, after a first round that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for round_ in range(rounds + 1):
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            if round_:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def clicks(count: int, seed: int = 0) -> PixelPrompts:
+    """One click for each of `count` objects, all over the picture."""
+    xy = np.random.default_rng(seed).uniform(0.05, 0.95, (count, 1, 2)).astype(np.float32) * SIDE_PX
+    return PixelPrompts(points=xy, labels=np.ones((count, 1), dtype=np.int64))
+
+
+def ask_theirs(reference: Reference, prompts: PixelPrompts) -> object:
+    """Full-size masks of a batch of clicks, as the reference's own everything-mode asks for them."""
+    assert prompts.points is not None
+    predictor = reference.predictor
+    points = torch.from_numpy(prompts.points)  # the picture has the size of the network's frame
+    labels = torch.ones(points.shape[:2], dtype=torch.int)
+    ask = getattr(predictor, "predict_torch", None) or predictor._predict
+    return ask(points, labels, multimask_output=True)
+
+
+def their_generator(reference: Reference, settings: EverythingSettings) -> Any:
+    """The reference's everything-mode with the same settings."""
+    package = getattr(reference, "package", None)
+    if package is None:
+        generator = importlib.import_module("sam2.automatic_mask_generator").SAM2AutomaticMaskGenerator
+    else:
+        generator = importlib.import_module(package).SamAutomaticMaskGenerator
+    return generator(
+        reference.network,
+        points_per_side=settings.points_per_side,
+        points_per_batch=settings.points_per_batch,
+        pred_iou_thresh=settings.pred_iou_thresh,
+        stability_score_thresh=settings.stability_score_thresh,
+    )
+
+
+def networks(name: str, *, rounds: int, everything: bool) -> None:
+    """Print the table of one network beside its reference."""
+    reference = REFERENCES[MODELS[name].architecture](MODELS[name])
+    ours = {"exact": seeded_model(MODELS[name])}
+    if has_fast_bf16(torch.device("cpu")):
+        exact = ours["exact"]
+        ours["auto"] = running(
+            exact.sam, name=name, sha256=exact.sha256, device=exact.device, precision="auto", spec=MODELS[name]
+        )
+    image = picture(SIDE_PX, SIDE_PX)
+    print(f"| {name} | theirs, s | ours, s | ratio |\n|---|---|---|---|")
+
+    def compare(what: str, theirs: Work, each: Callable[[Model], Work], times: int) -> None:
+        works = {"theirs": theirs, **{precision: each(model) for precision, model in ours.items()}}
+        seconds = by_turns(works, times)
+        for precision in ours:
+            print(f"| {what}, {precision} | {ratio_row(seconds['theirs'], seconds[precision])} |", flush=True)
+
+    compare("encode", lambda: reference.encode(image), lambda model: lambda: model.encode(image), rounds)
+    embeddings = {id(model): model.encode(image) for model in ours.values()}
+    for count in (1, 64):
+        prompts = clicks(count)
+        compare(
+            f"{count} prompts, full-size masks",
+            lambda prompts=prompts: ask_theirs(reference, prompts),  # type: ignore[misc]
+            lambda model, prompts=prompts: lambda: model.decode(embeddings[id(model)], prompts).to_masks(),  # type: ignore[misc]
+            max(rounds, 5) if count == 1 else rounds,
+        )
+    if everything:
+        model = ours["exact"]
+        scores = model.decode(embeddings[id(model)], clicks(64)).scores
+        settings = EverythingSettings(
+            pred_iou_thresh=float(np.quantile(scores, CANDIDATES)), stability_score_thresh=0.0, mask_nms_thresh=0.0
+        )
+        generator = their_generator(reference, settings)
+        compare(
+            "everything, 32 x 32 clicks",
+            lambda: generator.generate(image),
+            lambda model: lambda: generate_masks(model, model.encode(image), settings),
+            1,
+        )
+
+
+def ratio_row(theirs: list[float], ours: list[float]) -> str:
+    """Medians, and the ratio with its spread, as cells of a table."""
+    ratios = [t / o for t, o in zip(theirs, ours, strict=True)]
+    middle = statistics.median
+    spread = f"{middle(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
+    return f"{middle(theirs):.3f} | {middle(ours):.3f} | {spread}"
+
+
+def nano(*, rounds: int) -> None:
+    """Print the times of the embedded default on a made-up scene."""
+    model = load_model()
+    image = make_scene(0).image[:SIDE_PX, :SIDE_PX]
+    embedding = model.encode(image)
+    one, box = clicks(1), PixelPrompts(boxes=np.array([[300, 300, 420, 400]], np.float32))
+    works: dict[str, Work] = {
+        "encode": lambda: model.encode(image),
+        "a click": lambda: model.decode(embedding, one).to_masks(),
+        "a box": lambda: model.decode(embedding, box, multimask=False).to_masks(),
+        "everything": lambda: generate_masks(model, model.encode(image), model.everything),
+    }
+    print(f"| {model.name}, {SIDE_PX} px, {model.precision} | ms | smallest | largest |\n|---|---|---|---|")
+    for what, work in works.items():
+        (seconds,) = by_turns({what: work}, 1 if what == "everything" else rounds).values()
+        cells = (1000 * f(seconds) for f in (statistics.median, min, max))
+        print(f"| {what} | " + " | ".join(f"{cell:,.0f}" for cell in cells) + " |", flush=True)
+
+
+class Timed:
+    """Adds up the seconds spent inside some functions."""
+
+    seconds = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count what is inside."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - start
+
+    def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, counted."""
+
+        def counted(*arguments: Any, **named: Any) -> Any:
+            with self.running():
+                return function(*arguments, **named)
+
+        return counted
+
+
+def whole_scene(
+    path: Path, model: PromptableModel, find: Callable[..., Any], *, resampling: Any = "auto"
+) -> tuple[float, float, int]:
+    """Seconds of a whole run and those inside the model, and the number of features."""
+    timed, was = Timed(), tilejob.generate_masks
+    tilejob.generate_masks = timed.wrap(find)
+    counted = tilejob.encode
+    tilejob.encode = timed.wrap(counted)
+    try:
+        start = time.perf_counter()
+        with Raster(path, resampling=resampling) as raster:
+            settings = Settings(use_cache=False, overwrite=True)
+            result = segment(raster, model=model, output=path.with_suffix(".gpkg"), settings=settings)
+        return time.perf_counter() - start, timed.seconds, len(result)
+    finally:
+        tilejob.generate_masks, tilejob.encode = was, counted
+
+
+def pipeline(px: int) -> None:
+    """Print what everything around the network costs, at `px` and a quarter of it, with a model that knows all."""
+    print("| scene | features | s | in the model, s | around it, Mpx/s | s a Mpx |\n|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for side in (px // 4, px):
+            path = Path(folder) / f"{side}.tif"
+            write_scene(path, side, objects=(side // 64) ** 2)
+            seconds, inside, features = whole_scene(path, ByColour(), by_colour, resampling="nearest")  # type: ignore[arg-type]
+            mega = side * side / 1e6
+            print(
+                f"| {side:,} x {side:,}, oracle | {features:,} | {seconds:.1f} | {inside:.1f} |"
+                f" {mega / (seconds - inside):.1f} | {seconds / mega:.3f} |",
+                flush=True,
+            )
+        path = Path(folder) / "nano.tif"
+        write_tiled(path, make_scene(1).image, times=2)
+        seconds, inside, features = whole_scene(path, load_model(), generate_masks)
+        with Raster(path) as raster:
+            mega = raster.grid.width * raster.grid.height / 1e6
+        print(
+            f"| {raster.grid.width:,} x {raster.grid.height:,}, samgeo-nano | {features:,} | {seconds:.1f} |"
+            f" {inside:.1f}, {inside / seconds:.0%} | {mega / (seconds - inside):.1f} | {seconds / mega:.3f} |"
+        )
+
+
+def write_tiled(path: Path, image: NDArray[np.uint8], *, times: int) -> None:
+    """A GeoTIFF of an image (H, W, 3) laid out `times` by `times`, each second one mirrored."""
+    import rasterio
+
+    row = np.concatenate([image[:, :: 1 - 2 * (k % 2)] for k in range(times)], axis=1)
+    whole = np.concatenate([row[:: 1 - 2 * (k % 2)] for k in range(times)], axis=0)
+    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "tiled": True, "compress": "deflate"}
+    place = {"crs": "EPSG:32633", "transform": rasterio.transform.from_origin(500_000, 5_538_000, 0.3, 0.3)}
+    with rasterio.open(path, "w", height=whole.shape[0], width=whole.shape[1], **profile, **place) as dataset:
+        dataset.write(np.moveaxis(whole, -1, 0))
+
+
+def machine() -> str:
+    """What it was measured on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    fast = "bf16" if has_fast_bf16(torch.device("cpu")) else "no fast bf16"
+    return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {fast}, torch {torch.__version__}"
+
+
+def main() -> int:
+    """Print the tables that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(dest="part", required=True)
+    beside = parts.add_parser("networks")
+    beside.add_argument("name", choices=[name for name, spec in MODELS.items() if spec.architecture in REFERENCES])
+    beside.add_argument("--reference", type=Path, required=True, help="a clone of the reference, outside of this one")
+    beside.add_argument("--rounds", type=int, default=3)
+    beside.add_argument("--everything", action="store_true", help="everything-mode too, which takes minutes")
+    own = parts.add_parser("nano")
+    own.add_argument("--rounds", type=int, default=5)
+    around = parts.add_parser("pipeline")
+    around.add_argument("--px", type=int, default=8192)
+    args = parser.parse_args()
+    with torch.inference_mode():
+        if args.part == "networks":
+            sys.path.insert(0, str(args.reference))
+            networks(args.name, rounds=args.rounds, everything=args.everything)
+        elif args.part == "nano":
+            nano(rounds=args.rounds)
+        else:
+            pipeline(args.px)
+    print(f"\n{machine()}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
