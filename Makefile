@@ -3,6 +3,7 @@
 # make sweep    the suite with 20 times the property examples, and the tests marked `sweep`; about an hour
 # make quality  how good MODEL is on the windows that `python -m samgeo.train.prepare` made, beside the baselines
 # make plugin   the zip that QGIS installs      make plugin-test   its tests on Qt 6 and in real QGIS, installed if it can be
+# make notebook-test   the notebook's map in JupyterLab and Chromium, which is installed if it can be
 # make venv     only the environment        make clean   remove environment, caches and demo output
 #
 # PYTHON       which interpreter builds the environment (3.11, 3.12 or 3.13)
@@ -29,7 +30,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 GROUND := pyproject.toml constraints.txt Makefile
 
-.PHONY: help venv dev demo test lint sweep quality plugin plugin-test clean
+.PHONY: help venv dev demo test lint sweep quality plugin plugin-test notebook-test clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -82,5 +83,8 @@ plugin-test: dev
 	@qgis_plugin/test_qt6.sh
 	@SAMGEO_PYTHON=$$PWD/$(BIN)/python qgis_plugin/test.sh
 
+notebook-test: dev
+	@SAMGEO_PYTHON=$$PWD/$(BIN)/python tests/browser/test.sh
+
 clean:
-	rm -rf $(VENV) .venv-qgis .venv-qt6 $(DEMO) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-qgis .venv-notebook .venv-qt6 $(DEMO) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -74,8 +74,11 @@ def run_demo(folder: Path, *, size_px: int = 4096, seed: int = 10, progress: Rep
     )
 
 
-def write_scene(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write (H, W, 3) uint8 RGB as a tiled, compressed GeoTIFF with overviews, placed at `ORIGIN`."""
+def write_scene(path: Path, image: NDArray[np.uint8], *, gsd_m: float = GSD_M) -> None:
+    """Write (H, W, 3) uint8 RGB as a tiled, compressed GeoTIFF with overviews, placed at `ORIGIN`.
+
+    gsd_m: ground metres of a pixel.
+    """
     import rasterio
     from rasterio.enums import Resampling
     from rasterio.transform import from_origin
@@ -88,7 +91,7 @@ def write_scene(path: Path, image: NDArray[np.uint8]) -> None:
         "count": 3,
         "dtype": "uint8",
         "crs": CRS,
-        "transform": from_origin(*ORIGIN, GSD_M, GSD_M),
+        "transform": from_origin(*ORIGIN, gsd_m, gsd_m),
         "photometric": "rgb",
         "tiled": True,
         "blockxsize": 512,

@@ -337,13 +337,13 @@ class View {
   close() {
     this.link.views.delete(this);
     this.observer.disconnect();
+    window.removeEventListener("keydown", this.guard, true);
     this.root.remove();
   }
 
   build(place) {
     const root = element("div", "samgeo", place);
     root.dataset.jpSuppressContextMenu = ""; // else the right click opens the menu of JupyterLab
-    root.dataset.lmSuppressShortcuts = "true"; // else Enter, Z and the digits are commands of the notebook
     this.root = root;
     this.bar = element("div", "samgeo-bar", root);
     this.buildBar();
@@ -357,15 +357,19 @@ class View {
     this.button(zoom, "plus", "Zoom in (+)", () => this.zoom(2));
     this.button(zoom, "minus", "Zoom out (-)", () => this.zoom(0.5));
     this.button(zoom, "fit", "Show all (0)", () => this.fit());
+    this.button(zoom, null, "Keys (?)", () => this.toggleHelp(), "?");
+    // Over the map, so that the map stays where it is when masks come and go.
+    this.masks = element("div", "samgeo-group samgeo-joined samgeo-masks", this.stage);
     this.scalebar = element("div", "samgeo-scale", this.stage);
     this.buildHelp();
     const status = element("div", "samgeo-status", root);
-    this.spinner = element("span", "samgeo-busy", status);
     this.text = element("span", "samgeo-text", status);
     this.text.setAttribute("role", "status");
+    this.spinner = element("span", "samgeo-busy", status);
     this.placeText = element("span", "samgeo-place", status);
     this.countText = element("span", "samgeo-count", status);
-    for (const part of [this.bar, zoom, status]) {
+    this.removeButton = this.button(status, "remove", "Remove the object that was accepted last (Delete)", () => this.link.remove());
+    for (const part of [this.bar, zoom, this.masks, status]) {
       for (const name of ["pointerdown", "click", "dblclick", "wheel", "contextmenu"]) {
         part.addEventListener(name, (event) => event.stopPropagation());
       }
@@ -400,7 +404,6 @@ class View {
     this.undoButton = this.button(history, "undo", "Take the last click back (Ctrl+Z)", () => link.undo());
     this.redoButton = this.button(history, "redo", "Do it again (Ctrl+Shift+Z)", () => link.ask("redo"));
     this.clearButton = this.button(history, "clear", "Begin again (Esc)", () => link.ask("clear"));
-    this.masks = element("div", "samgeo-group samgeo-joined", bar);
     element("div", "samgeo-space", bar);
     this.chips = element("div", "samgeo-group samgeo-joined", bar);
     this.input = element("input", "", bar);
@@ -412,9 +415,6 @@ class View {
     });
     this.acceptButton = this.button(bar, null, "Make it a feature (Enter)", () => link.accept(), "Accept");
     this.acceptButton.classList.add("samgeo-main");
-    const more = element("div", "samgeo-group", bar);
-    this.removeButton = this.button(more, "remove", "Remove the object that was accepted last (Delete)", () => link.remove());
-    this.button(more, null, "Keys (?)", () => this.toggleHelp(), "?");
   }
 
   buildHelp() {
@@ -555,6 +555,11 @@ class View {
       },
       { passive: false },
     );
+    // In the notebook Enter, Z, the digits and others are commands, and JupyterLab hears keys before the map does.
+    this.guard = (event) => {
+      if (root.contains(event.target)) root.toggleAttribute("data-lm-suppress-shortcuts", !this.isTheirs(event));
+    };
+    window.addEventListener("keydown", this.guard, true);
     root.addEventListener("keydown", (event) => this.keyDown(event));
     root.addEventListener("keyup", (event) => {
       if (event.key === " ") this.space = false;
@@ -626,7 +631,14 @@ class View {
     this.link.ask("box", { left, top, right, bottom });
   }
 
+  // What stays a command of JupyterLab and the browser over the map: to save, to run the cell, and the like.
+  isTheirs(event) {
+    if (event.key === "Enter") return event.shiftKey || event.ctrlKey || event.metaKey || event.altKey;
+    return event.altKey || ((event.ctrlKey || event.metaKey) && !/^[zy]$/i.test(event.key));
+  }
+
   keyDown(event) {
+    if (this.isTheirs(event)) return;
     event.stopPropagation();
     if (event.target === this.input) {
       if (event.key === "Enter" || event.key === "Escape") this.canvas.focus({ preventScroll: true });
@@ -634,7 +646,7 @@ class View {
     }
     const { link } = this;
     const command = event.ctrlKey || event.metaKey;
-    const label = !command && /^[1-9]$/.test(event.key) ? link.labels[Number(event.key) - 1] : undefined;
+    const label = /^[1-9]$/.test(event.key) ? link.labels[Number(event.key) - 1] : undefined;
     const onButton = event.target.tagName === "BUTTON";
     const acts = {
       Enter: () => link.accept(),
@@ -672,6 +684,7 @@ class View {
   // Drawing
 
   changed() {
+    this.root.dataset.busy = String(this.link.busy);
     if (this.planned) return;
     this.planned = requestAnimationFrame(() => {
       this.planned = 0;
@@ -700,7 +713,6 @@ class View {
     this.canvas.classList.toggle("samgeo-panning", Boolean(this.drag) && this.drag.kind === "pan");
     const { dataset } = this.root; // for tests, and for whoever looks at the page
     Object.assign(dataset, {
-      busy: String(link.busy),
       candidates: state.candidates.length,
       points: state.points.length,
       box: String(Boolean(state.box)),
