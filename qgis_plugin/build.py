@@ -13,7 +13,7 @@ from pathlib import Path
 NAME = "samgeo_qgis"
 PACKAGE = Path(__file__).parent / NAME
 REQUIRED = ("name", "qgisMinimumVersion", "description", "about", "version", "author", "email", "repository", "license")
-ENDINGS = {".py", ".txt", ".svg", ".qml", ".qm", ""}
+ENDINGS = {".py", ".txt", ".svg", ".qml", ".qm", ".ts", ""}
 LICENCE = "# SPDX-License-Identifier: GPL-2.0-or-later"
 TWO_YEARS_AGO = (2020, 1, 1, 0, 0, 0)
 SHORT_ENUM = re.compile(r"\b(?:Qt|QProcess|QImage|QgsWkbTypes|Qgis|QDialogButtonBox)\.(?:[A-Z][A-Za-z]*)\b(?!\.|\(|\w)")

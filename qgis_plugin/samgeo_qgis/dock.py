@@ -24,6 +24,8 @@ from qgis.PyQt.QtWidgets import (
 
 from .texts import tr
 
+SHORT = 6
+"""Letters of a shortcut that fits onto a button."""
 LOW_SCORE = 0.5
 """Below it the score is shown as a warning."""
 BUTTONS = (
@@ -117,7 +119,9 @@ class Dock(QgsDockWidget):
         area = QScrollArea()
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setWidget(widget)
+        area.setMinimumWidth(widget.minimumSizeHint().width() + area.verticalScrollBar().sizeHint().width())
         return area
 
     def _framed(self):
@@ -196,8 +200,8 @@ def _follow(button, action):
     def update():
         button.setEnabled(action.isEnabled())
         shortcut = action.shortcut().toString()
-        button.setText(action.text() + (f" ({shortcut})" if shortcut else ""))
-        button.setToolTip(action.toolTip())
+        button.setText(action.text() + (f" ({shortcut})" if 0 < len(shortcut) <= SHORT else ""))
+        button.setToolTip(action.toolTip() + (f" ({shortcut})" if shortcut else ""))
 
     button.clicked.connect(action.trigger)
     action.changed.connect(update)

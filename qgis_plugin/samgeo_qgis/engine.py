@@ -4,6 +4,7 @@
 from qgis.PyQt.QtCore import QObject, QProcess, QProcessEnvironment, QTimer, pyqtSignal
 
 from .frames import PROTOCOL, Decoder, encode
+from .texts import tr
 
 SCRUBBED = ("PYTHON", "PIP_", "VIRTUAL_ENV", "CONDA", "PROJ_", "GDAL_", "LD_", "DYLD_", "QGIS_", "QT_")
 """Variables that begin so are QGIS's own and would lead another Python astray."""
@@ -142,11 +143,12 @@ class Engine(QObject):
 
     def _finished(self, code, status):
         crashed = status == QProcess.ExitStatus.CrashExit
-        self._bury(f"the engine {'crashed' if crashed else 'ended'} (code {code})")
+        why = tr("the engine crashed (code {})") if crashed else tr("the engine ended (code {})")
+        self._bury(why.format(code))
 
     def _failed(self, error):
         if error == QProcess.ProcessError.FailedToStart:
-            self._bury(f"{self.command[0]} could not be started")
+            self._bury(tr("{} could not be started").format(self.command[0]))
 
     def _bury(self, why):
         process, self._process = self._process, None

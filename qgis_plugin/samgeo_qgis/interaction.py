@@ -14,7 +14,7 @@ from .frames import outlines
 from .interpreter import DEFAULT_MODEL
 from .marks import Marks
 from .results import append, geometry, prepare
-from .source import CROP_PX, Crop, local_file, native, wkt
+from .source import CROP_PX, Crop, bands, local_file, native, wkt
 from .texts import tr
 from .tidy import sizes, without_pieces
 
@@ -52,7 +52,7 @@ class Interaction(QObject):
         self._asked = []
         """Clicks that the engine has heard and not answered."""
         self.marks = Marks(canvas)
-        self._hover = 0
+        self._hover, self._hover_next = 0, None
         self._epoch, self._object = 0, 0
         engine.died.connect(self._died)
         canvas.destinationCrsChanged.connect(self._redraw)
@@ -110,20 +110,31 @@ class Interaction(QObject):
         self._at(rectangle.center(), ask)
 
     def hover(self, point):
-        """What a click would show; only the last place matters."""
+        """What a click would show. One place is looked at at a time, and then the last one that the mouse came to."""
         if self.waits or self.layer is None or self._unopened or not self.engine.is_running:
             return
+        if self._hover:
+            self._hover_next = point
+        else:
+            self._at(point, self._preview, quietly=True)
+
+    def _preview(self, place):
         epoch = self._epoch
 
         def show(header, payload):
+            self._hover = 0
             if epoch == self._epoch and not self.waits:
                 self._show_hover(header, payload)
+            point, self._hover_next = self._hover_next, None
+            if point is not None:
+                self.hover(point)
 
-        self._at(point, lambda place: self._look("preview", place, show), quietly=True)
+        self._hover = self._look("preview", place, show, lambda message: show({"candidates": []}, b""))
 
     def stop_hovering(self):
         """Show nothing under the mouse."""
         self.engine.forget(self._hover)
+        self._hover, self._hover_next = 0, None
         self.marks.hide("hover")
 
     def undo(self):
@@ -291,8 +302,10 @@ class Interaction(QObject):
         if epoch != self._epoch:
             return
         settings = dict(self.settings)
-        if "path" in header and self.layer.crs().isValid():
-            settings["raster_crs"] = wkt(self.layer.crs())
+        if "path" in header:
+            shown = bands(self.layer)
+            settings.update({} if shown is None else {"bands": shown})
+            settings.update({"raster_crs": wkt(self.layer.crs())} if self.layer.crs().isValid() else {})
 
         def opened(answer, data):
             if epoch == self._epoch:
@@ -368,10 +381,9 @@ class Interaction(QObject):
     def _unask(self, step):
         self._asked = [one for one in self._asked if one is not step]
 
-    def _look(self, op, place, then=lambda header, payload: None):
-        """Ask what changes nothing; only the last of these matters."""
-        self.engine.forget(self._hover)
-        self._hover = self.engine.ask(op, then, lambda message: None, session=self._session, x=place.x(), y=place.y())
+    def _look(self, op, place, then=lambda header, payload: None, failed=lambda message: None):
+        """Ask what changes nothing. Returns the number of the request."""
+        return self.engine.ask(op, then, failed, session=self._session, x=place.x(), y=place.y())
 
     def _ask(self, op, then=None, always=False, refused=lambda: None, **header):
         """Ask about the session; answers about an object that was cleared are not heard, but for `always`."""

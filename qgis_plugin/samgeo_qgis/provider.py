@@ -250,8 +250,9 @@ class Points(_ByLayer):
     def add_own(self):
         """The layer and two fields."""
         super().add_own()
-        for name, text in (("OBJECT_FIELD", "Field that tells objects apart"), ("LABEL_FIELD", "Field with 1 or 0")):
-            self.addParameter(QgsProcessingParameterField(name, tr(text), None, self.PROMPTS, optional=True))
+        fields = {"OBJECT_FIELD": tr("Field that tells objects apart"), "LABEL_FIELD": tr("Field with 1 or 0")}
+        for name, text in fields.items():
+            self.addParameter(QgsProcessingParameterField(name, text, None, self.PROMPTS, optional=True))
 
     def own(self, parameters, context, feedback):
         """The layer and the fields."""

@@ -20,6 +20,7 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QDateTime, QMetaType, QVariant
 
 from . import style
+from .texts import tr
 
 FIELDS = {
     "label": str,
@@ -63,7 +64,7 @@ def new_layer(path, crs):
     if os.path.exists(path):
         taken = layers_in(path)
         if not taken:
-            raise OSError(f"{path}: is there and is no GeoPackage. Fix: choose another name")
+            raise OSError(tr("{}: is there and is no GeoPackage. Fix: choose another name").format(path))
         options.actionOnExistingFile = QgsVectorFileWriter.ActionOnExistingFile.CreateOrOverwriteLayer
         number, base = 1, name
         while name.casefold() in taken:
@@ -79,7 +80,7 @@ def new_layer(path, crs):
     del writer
     layer = QgsVectorLayer(f"{path}|layername={name}", name, "ogr")
     if problem or not layer.isValid():
-        raise OSError(f"{path}: {problem or 'cannot be read again'}")
+        raise OSError(f"{path}: {problem or tr('cannot be read again')}")
     return layer
 
 
@@ -93,9 +94,9 @@ def layers_in(path):
 def prepare(layer):
     """Make a layer ready to take an object. Raises OSError if it cannot."""
     if layer.geometryType() != QgsWkbTypes.GeometryType.PolygonGeometry:
-        raise OSError(f"{layer.name()} takes no polygons. Fix: choose a layer of polygons, or a new one")
+        raise OSError(tr("{} takes no polygons. Fix: choose a layer of polygons, or a new one").format(layer.name()))
     if not layer.isEditable() and not layer.startEditing():
-        raise OSError(f"{layer.name()} cannot be edited. Fix: choose another layer, or a new one")
+        raise OSError(tr("{} cannot be edited. Fix: choose another layer, or a new one").format(layer.name()))
 
 
 def append(layer, polygons, crs, attributes):
@@ -118,7 +119,7 @@ def append(layer, polygons, crs, attributes):
     layer.beginEditCommand(f"samgeo: {attributes.get('label') or 'object'}")
     if not parts or not all(layer.addFeature(part) for part in parts):
         layer.destroyEditCommand()
-        raise OSError(f"{layer.name()} does not take the object. Fix: choose another layer, or a new one")
+        raise OSError(tr("{} does not take the object. Fix: choose another layer, or a new one").format(layer.name()))
     layer.endEditCommand()
     style.add_label(layer, attributes.get("label"))
     layer.triggerRepaint()

@@ -8,8 +8,10 @@ from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsMapRendererSequentialJob,
     QgsMapSettings,
+    QgsMultiBandColorRenderer,
     QgsPointXY,
     QgsRectangle,
+    QgsSingleBandGrayRenderer,
 )
 from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QColor, QImage
@@ -26,6 +28,18 @@ def local_file(layer):
         return None
     path = layer.dataProvider().dataSourceUri().partition("|")[0]
     return path if os.path.isfile(path) else None
+
+
+def bands(layer):
+    """Bands that QGIS shows as red, green and blue, or as grey, from 1; None where it shows something else."""
+    renderer = layer.renderer()
+    if isinstance(renderer, QgsMultiBandColorRenderer):
+        shown = [renderer.redBand(), renderer.greenBand(), renderer.blueBand()]
+    elif isinstance(renderer, QgsSingleBandGrayRenderer):
+        shown = [renderer.grayBand()]
+    else:
+        return None
+    return shown if min(shown) > 0 else None
 
 
 def wkt(crs):

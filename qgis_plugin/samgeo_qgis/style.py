@@ -79,4 +79,5 @@ def put_on_top(layer):
     root = project.layerTreeRoot()
     group = root.findGroup(GROUP) or root.insertGroup(0, GROUP)
     project.addMapLayer(layer, False)
+    group.setExpanded(True)
     group.insertLayer(0, layer)

@@ -1,6 +1,6 @@
 """A worker that knows no model: squares around each click, as late and as wrong as a test wants.
 
-python fake_worker.py '{"transform": [...], "width": 256, "height": 256, "delays": {"point": 5}, "reverse": true}'
+python fake_worker.py '{"transform": [...], "width": 256, "height": 256, "delays": {"point": 5}}'
 """
 
 import json
@@ -14,7 +14,7 @@ from samgeo_qgis.frames import PROTOCOL, Decoder, encode
 
 WANTED = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
 UNIT = WANTED.get("unit", 1.0)
-STATE = {"clicks": [], "undone": [], "chosen": 0, "held": None}
+STATE = {"clicks": [], "undone": [], "chosen": 0}
 
 
 def square(x, y, half):
@@ -56,36 +56,35 @@ def click(x, y):
 def answer(header, payload):
     op = header["op"]
     time.sleep(WANTED.get("delays", {}).get(op, 0))
-    if op == "hello":
-        return {"protocol": PROTOCOL}, b""
+    if op == WANTED.get("refuse"):
+        return {"error": {"kind": "InputError", "message": f"{op}: no", "exit_code": 3}}, b""
     if op == "open":
         STATE["clicks"] = []
         place = header if "transform" in header else WANTED
         return {"session": "s1", **{name: place[name] for name in ("transform", "width", "height")}}, b""
-    if op == "point":
-        click(header["x"], header["y"])
-    elif op == "box":
-        click((header["x_min"] + header["x_max"]) / 2, (header["y_min"] + header["y_max"]) / 2)
-    elif op == "undo":
-        STATE["undone"].append(STATE["clicks"].pop())
-    elif op == "redo":
-        STATE["clicks"].append(STATE["undone"].pop())
-    elif op == "choose":
-        STATE["chosen"] = header["index"]
-    elif op == "clear":
-        STATE["clicks"] = []
-    elif op == "preview":
+    if op in CHANGES:
+        CHANGES[op](header)
+        return candidates()
+    if op == "preview":
         parts, corners = told(header["x"], header["y"], (8,))
         return {"candidates": parts}, corners
-    elif op == "accept":
-        header, corners = candidates()
+    if op == "accept":
         (part,), corners = told(*STATE["clicks"][-1], ((8, 4, 2)[STATE["chosen"]],))
         STATE["clicks"] = []
-        attributes = {"label": "building", "score": 0.9, "area_m2": -1.0, "perimeter_m": -1.0, "model": "fake"}
+        attributes = {"score": 0.9, "area_m2": -1.0, "perimeter_m": -1.0, "model": "fake"}
+        attributes["label"] = header.get("label") or "building"
         return {"attributes": attributes, "rings": part["rings"]}, corners
-    else:
-        return {}, b""
-    return candidates()
+    return ({"protocol": PROTOCOL} if op == "hello" else {}), b""
+
+
+CHANGES = {
+    "point": lambda header: click(header["x"], header["y"]),
+    "box": lambda header: click((header["x_min"] + header["x_max"]) / 2, (header["y_min"] + header["y_max"]) / 2),
+    "undo": lambda header: STATE["undone"].append(STATE["clicks"].pop()),
+    "redo": lambda header: STATE["clicks"].append(STATE["undone"].pop()),
+    "choose": lambda header: STATE.update(chosen=header["index"]),
+    "clear": lambda header: STATE["clicks"].clear(),
+}
 
 
 def main():
@@ -93,12 +92,7 @@ def main():
     while data := reading.read1():
         for header, payload in decoder.feed(data):
             told_now, corners = answer(header, payload)
-            frame = encode({"id": header["id"], **told_now}, corners)
-            if WANTED.get("reverse") and header["op"] == "preview" and STATE["held"] is None:
-                STATE["held"] = frame
-                continue
-            late, STATE["held"] = STATE["held"] or b"", None
-            writing.write(frame + late if header["op"] == "preview" else late + frame)
+            writing.write(encode({"id": header["id"], **told_now}, corners))
             writing.flush()
 
 

@@ -169,7 +169,7 @@ def test_hovering_shows_what_a_click_shows_and_changes_nothing(desk):
     before = list(one.steps)
     one.hover(desk.canvas.getCoordinateTransform().toMapCoordinates(150, 150))
     one.hover(desk.canvas.getCoordinateTransform().toMapCoordinates(desk.pixel()))  # where the click will be
-    wait_for(lambda: "hover" in one.marks.bands)
+    wait_for(lambda: "hover" in one.marks.bands and not one._hover)
     assert one.steps == before
     shown = one.marks.bands["hover"].asGeometry()
     desk.click()

@@ -1,84 +1,139 @@
-"""In a real QGIS window: load the plugin, click on a roof with the mouse, grab the window, and end.
+"""In a real QGIS window: load the plugin, click on things with the mouse, save them, grab the window, and end.
 
-    SAMGEO_SCENE=scene.tif SAMGEO_PLACE=x,y SHOT=window.png xvfb-run -a -s "-screen 0 1500x950x24" \
-        qgis.bin --noversioncheck --nologo --code qgis_plugin/tests/window.py
+qgis_plugin/window.sh qgis_plugin/tests/window.py docs/qgis.png
 """
 
+import json
 import os
 import sys
+import time
 import traceback
 
 import qgis.utils
 from qgis.core import QgsProject, QgsRasterLayer
-from qgis.PyQt.QtCore import QPoint, Qt, QTimer
+from qgis.PyQt.QtCore import QCoreApplication, QEventLoop, QPoint, Qt, QTimer
 from qgis.PyQt.QtTest import QTest
+from qgis.PyQt.QtWidgets import QDockWidget
 from qgis.utils import iface
 
-STATE = {"step": 0, "waited": 0}
+HERE = os.environ["SAMGEO_HERE"]
 
 
-def begin():
-    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(os.environ["SAMGEO_WINDOW"])), ".."))
-    qgis.utils.plugin_paths.append(os.path.join(os.path.dirname(os.path.abspath(os.environ["SAMGEO_WINDOW"])), ".."))
+def wait(condition, seconds=120):
+    """Let QGIS work until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 5)
+        time.sleep(0.001)
+
+
+def load():
+    """The plugin, started as QGIS starts it."""
+    sys.path.insert(0, os.environ["SAMGEO_PLUGINS"])
+    qgis.utils.plugin_paths.append(os.environ["SAMGEO_PLUGINS"])
     qgis.utils.updateAvailablePlugins()
     assert qgis.utils.loadPlugin("samgeo_qgis"), "it loads"
     assert qgis.utils.startPlugin("samgeo_qgis"), "it starts"
-    layer = QgsRasterLayer(os.environ["SAMGEO_SCENE"], "scene")
+    return qgis.utils.plugins["samgeo_qgis"]
+
+
+def show(path, name):
+    """A raster in the map."""
+    layer = QgsRasterLayer(path, name)
     QgsProject.instance().addMapLayer(layer)
+    QgsProject.instance().setCrs(layer.crs())
     iface.setActiveLayer(layer)
     iface.mapCanvas().setExtent(layer.extent())
     iface.mapCanvas().refresh()
-    plugin = qgis.utils.plugins["samgeo_qgis"]
+    return layer
+
+
+def at(place, by=(0, 0)):
+    """Where a place of the raster lies on the map."""
+    seen = iface.mapCanvas().getCoordinateTransform().transform(place["x"], place["y"])
+    return seen.toQPointF().toPoint() + QPoint(*by)
+
+
+def click(place, button=Qt.MouseButton.LeftButton, by=(0, 0)):
+    """With the mouse."""
+    QTest.mouseClick(iface.mapCanvas().viewport(), button, pos=at(place, by))
+
+
+def drag(place, half):
+    """A box of so many pixels to each side."""
+    viewport, middle = iface.mapCanvas().viewport(), at(place)
+    QTest.mousePress(viewport, Qt.MouseButton.LeftButton, pos=middle - QPoint(half, half))
+    QTest.mouseMove(viewport, middle)
+    QTest.mouseMove(viewport, middle + QPoint(half, half))
+    QTest.mouseRelease(viewport, Qt.MouseButton.LeftButton, pos=middle + QPoint(half, half))
+
+
+def apart(places, metres=14):
+    """Those that are no part of one before."""
+    kept = []
+    for place in places:
+        if all(abs(place["x"] - p["x"]) + abs(place["y"] - p["y"]) > metres for p in kept):
+            kept.append(place)
+    return kept
+
+
+def main():
+    """Some objects saved, one in the making, one under the mouse."""
+    with open(os.path.join(HERE, "places.json")) as file:
+        places = json.load(file)["places"]
+    iface.mainWindow().showNormal()
+    iface.mainWindow().setGeometry(0, 0, *map(int, os.environ.get("SCREEN", "1500x950").split("x")))
+    for name in ("Browser", "Browser2"):
+        dock = iface.mainWindow().findChild(QDockWidget, name)
+        if dock is not None:
+            dock.close()
+    layer = show(os.path.join(HERE, "scene.tif"), "orthophoto")
+    plugin = load()
     plugin.action.setChecked(True)
-    plugin.interaction.settings = {"use_cache": False}
+    one = plugin.interaction
+    wait(lambda: not one.waits)
+    QgsProject.instance().layerTreeRoot().findLayer(layer.id()).setExpanded(False)
+    plugin.dock.simplify.setValue(0.4)
+    plugin._new_target(os.path.join(HERE, "objects.gpkg"))
+    extent = layer.extent()
+    extent.scale(0.62)
+    iface.mapCanvas().setExtent(extent)
+    wait(lambda: not iface.mapCanvas().isDrawing())
+    inside = apart([p for p in places if extent.buffered(-15).contains(p["x"], p["y"]) and p["area_px"] > 250])
+    plugin.dock.smallest.setValue(3.0)
+    saved = 0
+    for kind, count in (("building", 6), ("tree", 4), ("pool", 2)):
+        for place in [p for p in inside if p["label"] == kind][:count]:
+            click(place)
+            wait(lambda: not one.waits)
+            if one.chosen is not None:
+                plugin.actions["accept"].trigger()
+                wait(lambda: not one.waits)
+                saved += 1
+    assert saved > 3
+    assert one.steps == []
+    last = [p for p in inside if p["label"] == "building"][6]
+    drag(last, 48)
+    wait(lambda: not one.waits)
+    click(last)
+    wait(lambda: not one.waits)
+    plugin.dock.say(f"{saved} objects saved.")
+    wait(lambda: not iface.mapCanvas().isDrawing())
+    QTest.qWait(1500)
+    assert iface.mainWindow().grab().save(os.environ["SAMGEO_OUT"])
 
 
-def click(dx, dy, button):
-    canvas = iface.mapCanvas()
-    x, y = map(float, os.environ["SAMGEO_PLACE"].split(","))
-    at = canvas.getCoordinateTransform().transform(x, y).toQPointF().toPoint() + QPoint(dx, dy)
-    QTest.mouseClick(canvas.viewport(), button, pos=at)
-
-
-def save():
-    plugin = qgis.utils.plugins["samgeo_qgis"]
-    layer = plugin._new_target(os.environ["SHOT"] + ".gpkg")
-    plugin.dock.label.setText("building")
-    assert layer is not None
-    plugin.actions["accept"].trigger()
-
-
-def shot():
-    iface.mainWindow().grab().save(os.environ["SHOT"])
-
-
-STEPS = [
-    begin,
-    lambda: click(0, 0, Qt.MouseButton.LeftButton),
-    save,
-    lambda: click(-120, 30, Qt.MouseButton.LeftButton),
-    lambda: QTest.mouseMove(iface.mapCanvas().viewport(), QPoint(200, 160)),
-    shot,
-]
-
-
-def tick():
-    """The next step, once the engine has answered the last one."""
+def run(what):
+    """A window without this would wait for ever."""
+    code = 1
     try:
-        plugin = qgis.utils.plugins.get("samgeo_qgis")
-        STATE["waited"] += 1
-        assert STATE["waited"] < 600, "the engine does not answer"
-        if plugin is not None and plugin.interaction is not None and plugin.interaction.waits:
-            return
-        if STATE["step"] == len(STEPS):
-            os._exit(0)
-        STEPS[STATE["step"]]()
-        STATE["step"] += 1
-    except BaseException:  # noqa: BLE001 - a window without this would wait for ever
+        what()
+        code = 0
+    except BaseException:  # noqa: BLE001
         traceback.print_exc()
-        os._exit(1)
+    os._exit(code)
 
 
-TIMER = QTimer()
-TIMER.timeout.connect(tick)
-TIMER.start(500)
+if os.environ["SAMGEO_OUT"].endswith(".png"):
+    QTimer.singleShot(3000, lambda: run(main))

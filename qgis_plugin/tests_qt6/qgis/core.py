@@ -191,6 +191,16 @@ class QgsApplication:
         return "en"
 
 
+class QgsMultiBandColorRenderer:
+    def redBand(self):
+        return 1
+
+    greenBand = blueBand = redBand
+
+
+class QgsSingleBandGrayRenderer: ...
+
+
 class QgsRasterLayer:
     """A raster that GDAL reads, 256 m wide."""
 
@@ -217,6 +227,9 @@ class QgsRasterLayer:
 
     def dataSourceUri(self):
         return self._path
+
+    def renderer(self):
+        return QgsMultiBandColorRenderer()
 
     def rasterUnitsPerPixelX(self):
         return 1.0

@@ -1,0 +1,463 @@
+"""What happens while the engine works, is late, or is cancelled; against a fake that is as late as a test wants."""
+
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, wait_for
+from osgeo import gdal
+from qgis.core import (
+    QgsApplication,
+    QgsCoordinateReferenceSystem,
+    QgsDistanceArea,
+    QgsFeature,
+    QgsPointXY,
+    QgsProject,
+    QgsRasterLayer,
+)
+from qgis.PyQt.QtCore import QPoint, Qt
+from qgis.PyQt.QtTest import QTest
+from samgeo_qgis import classFactory, interpreter, texts
+from test_plugin import Face
+
+SIDE, PIXEL, LEFT, TOP = 256, 0.5, 500_000.0, 5_500_000.0
+PLACE = {"transform": [PIXEL, 0, LEFT, 0, -PIXEL, TOP], "width": SIDE, "height": SIDE, "unit": 1.0}
+
+
+def make_raster(path):
+    data = gdal.GetDriverByName("GTiff").Create(str(path), SIDE, SIDE, 3, gdal.GDT_Byte)
+    data.SetGeoTransform([LEFT, PIXEL, 0, TOP, 0, -PIXEL])
+    data.SetProjection(QgsCoordinateReferenceSystem("EPSG:32633").toWkt())
+    for band in (1, 2, 3):
+        data.GetRasterBand(band).Fill(60 * band)
+    data.FlushCache()
+    return str(path)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Says how the engine is to behave; before the plugin is started."""
+    python = os.environ["SAMGEO_PYTHON"]
+
+    def behave(**wanted):
+        command = [python, str(Path(__file__).parent / "fake_worker.py"), json.dumps({**PLACE, **wanted})]
+        monkeypatch.setattr(interpreter, "command", lambda: list(command))
+
+    behave()
+    return behave
+
+
+@pytest.fixture
+def face(canvas, qgis_new_project):
+    one = Face(canvas)
+    yield one
+    canvas.setParent(None)
+    one.window.close()
+
+
+@pytest.fixture
+def start(face, fake, tmp_path):
+    """Starts the plugin over a raster; the button is pressed."""
+    started = []
+
+    def begin():
+        layer = QgsRasterLayer(make_raster(tmp_path / "grey.tif"), "grey")
+        QgsProject.instance().addMapLayer(layer)
+        face.active = layer
+        face.canvas.setDestinationCrs(layer.crs())
+        face.canvas.setLayers([layer])
+        face.canvas.setExtent(layer.extent())
+        one = classFactory(face)
+        started.append(one)
+        one.initGui()
+        one.action.setChecked(True)
+        return one
+
+    yield begin
+    for one in started:
+        one.unload()
+
+
+def settle(plugin):
+    wait_for(lambda: not plugin.interaction.waits)
+
+
+def click(plugin, col=128, row=128, button=Qt.MouseButton.LeftButton):
+    """At a pixel of the raster."""
+    canvas = plugin.iface.canvas
+    place = canvas.getCoordinateTransform().transform(LEFT + PIXEL * col, TOP - PIXEL * row).toQPointF().toPoint()
+    QTest.mouseClick(canvas.viewport(), button, pos=place)
+
+
+def press(plugin, key, modifiers=Qt.KeyboardModifier.NoModifier):
+    viewport = plugin.iface.canvas.viewport()
+    viewport.setFocus()
+    QTest.keyClick(viewport, key, modifiers)
+
+
+def test_the_layer_is_open_before_the_first_click(start):
+    plugin = start()
+    settle(plugin)
+    assert plugin.interaction._session == "s1"
+    assert plugin.interaction.steps == []
+    assert not plugin.iface.bar.messages
+
+
+def test_a_late_answer_is_waited_for_in_sight(start, fake):
+    fake(delays={"point": 1.0})
+    plugin = start()
+    settle(plugin)
+    began = time.monotonic()
+    click(plugin)
+    assert plugin.dock.busy.isVisible()
+    assert time.monotonic() - began < 0.1
+    settle(plugin)
+    assert not plugin.dock.busy.isVisible()
+    assert len(plugin.interaction.candidates) == 3
+
+
+def test_the_plugin_itself_costs_a_click_little(start):
+    plugin = start()
+    settle(plugin)
+    spent = []
+    for number in range(20):
+        began = time.monotonic()
+        click(plugin, 60 + 4 * number)
+        while plugin.interaction.waits:
+            wait_for(lambda: True)
+            QgsApplication.processEvents()
+        spent.append(time.monotonic() - began)
+    assert statistics.median(spent) < 0.04
+
+
+def listen(monkeypatch, plugin):
+    """What the engine is asked from now on: (op, header)."""
+    asked, ask = [], plugin.engine.ask
+
+    def heard(op, *rest, **header):
+        asked.append((op, header))
+        return ask(op, *rest, **header)
+
+    monkeypatch.setattr(plugin.engine, "ask", heard)
+    return asked
+
+
+def test_of_many_places_under_the_mouse_the_last_counts(start, fake, monkeypatch):
+    fake(delays={"preview": 0.2})
+    plugin = start()
+    settle(plugin)
+    one, asked = plugin.interaction, listen(monkeypatch, plugin)
+    for metres in (20, 40, 60, 80):
+        one.hover(QgsPointXY(LEFT + metres, TOP - metres))
+    wait_for(lambda: "hover" in one.marks.bands and not one._hover)
+    assert one.marks.bands["hover"].asGeometry().contains(QgsPointXY(LEFT + 84, TOP - 84))
+    assert [header["x"] - LEFT for op, header in asked] == [20, 80], "one at a time, and none that is old"
+    assert one.steps == []
+
+
+def test_a_look_that_comes_after_the_click_is_not_shown(start, fake):
+    fake(delays={"preview": 0.3})
+    plugin = start()
+    settle(plugin)
+    plugin.interaction.hover(QgsPointXY(LEFT + 20, TOP - 20))
+    click(plugin)
+    settle(plugin)
+    QTest.qWait(400)
+    assert "hover" not in plugin.interaction.marks.bands
+    assert "candidate" in plugin.interaction.marks.bands
+
+
+def test_a_mouse_that_never_rests_asks_ten_times_a_second(start, monkeypatch):
+    plugin = start()
+    settle(plugin)
+    asked, began = listen(monkeypatch, plugin), time.monotonic()
+    viewport = plugin.iface.canvas.viewport()
+    for number in range(100):
+        QTest.mouseMove(viewport, viewport.rect().center() + QPoint(number % 40, number % 7))
+        QTest.qWait(10)
+    assert 1 <= len(asked) <= 10 * (time.monotonic() - began) + 1
+
+
+def test_escape_cancels_a_click_that_is_answered(start, fake):
+    fake(delays={"point": 3.0})
+    plugin = start()
+    settle(plugin)
+    one, first = plugin.interaction, plugin.engine._process.processId()
+    click(plugin, 100)
+    QTest.qWait(200)
+    began = time.monotonic()
+    press(plugin, Qt.Key.Key_Escape)
+    assert time.monotonic() - began < 0.2
+    fake()
+    plugin.engine.command = interpreter.command()
+    assert not one.is_answering
+    assert one.steps == []
+    assert plugin.engine._process.processId() != first, "another engine"
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+def test_clicks_before_the_one_that_is_cancelled_stay(start, fake):
+    plugin = start()
+    settle(plugin)
+    one = plugin.interaction
+    click(plugin, 100)
+    settle(plugin)
+    fake(delays={"point": 0.5})
+    plugin.engine.stop()
+    plugin.engine.command = interpreter.command()
+    one.begin_again()
+    settle(plugin)
+    click(plugin, 160)
+    press(plugin, Qt.Key.Key_Escape)
+    settle(plugin)
+    assert len(one.steps) == 1
+    assert len(one.candidates) == 3
+    assert len(one.marks.crosses) == 1
+
+
+def test_no_click_is_lost_to_a_setting_that_is_changed_meanwhile(start, fake):
+    fake(delays={"open": 0.5, "point": 0.3})
+    plugin = start()
+    click(plugin, 100)  # waits for the layer to open
+    plugin.dock.simplify.setValue(0.5)
+    settle(plugin)
+    assert len(plugin.interaction.steps) == 1
+    click(plugin, 140)  # is being answered
+    plugin.dock.square.setChecked(True)
+    settle(plugin)
+    assert len(plugin.interaction.steps) == 2
+    assert plugin.interaction.settings == {"simplify_m": 0.5, "square": True}
+
+
+def test_fifty_clicks_are_taken_back_and_done_again(start):
+    plugin = start()
+    settle(plugin)
+    for number in range(50):
+        click(plugin, 60 + number)
+        settle(plugin)
+    assert len(plugin.interaction.steps) == 50
+    for _ in range(50):
+        press(plugin, Qt.Key.Key_Backspace)
+        settle(plugin)
+    assert plugin.interaction.steps == []
+    for _ in range(50):
+        press(plugin, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+        settle(plugin)
+    assert len(plugin.interaction.steps) == 50
+
+
+def test_keys_are_heard_with_the_panel_in_focus(start):
+    plugin = start()
+    settle(plugin)
+    click(plugin)
+    settle(plugin)
+    plugin.dock.square.setFocus()
+    QTest.keyClick(plugin.dock, Qt.Key.Key_Tab)
+    settle(plugin)
+    assert plugin.interaction.chosen == 1
+    QTest.keyClick(plugin.dock.simplify, Qt.Key.Key_Backspace)
+    assert len([step for step in plugin.interaction.steps if step["op"] == "point"]) == 1
+
+
+def test_small_pieces_go_in_what_is_shown_and_in_what_is_saved(start, tmp_path):
+    plugin = start()
+    settle(plugin)
+    one = plugin.interaction
+    click(plugin)
+    settle(plugin)
+    assert [len(rings) for rings in one._polygons[0]] == [2, 1], "the fake draws a hole, and a part beside"
+    plugin.dock.smallest.setValue(5.0)  # the hole and the part have 4 square metres
+    assert [len(rings) for rings in one._polygons[0]] == [1]
+    shown = one.outline()
+    assert shown.isGeosValid()
+    layer = plugin._new_target(str(tmp_path / "objects.gpkg"))
+    press(plugin, Qt.Key.Key_Return)
+    settle(plugin)
+    (feature,) = layer.getFeatures()
+    assert feature.geometry().equals(shown)
+    ruler = QgsDistanceArea()
+    ruler.setSourceCrs(layer.crs(), QgsProject.instance().transformContext())
+    ruler.setEllipsoid("EPSG:7030")
+    assert feature["area_m2"] == pytest.approx(ruler.measureArea(shown))
+    assert feature["perimeter_m"] == pytest.approx(ruler.measurePerimeter(shown))
+    layer.rollBack()
+
+
+def test_a_part_in_a_hole_goes_when_the_hole_is_filled():
+    from samgeo_qgis.tidy import without_pieces
+
+    def square(side):
+        return [(-side, -side), (side, -side), (side, side), (-side, side), (-side, -side)]
+
+    ring, island = [square(10), square(3)], [square(2)]
+    crs = QgsCoordinateReferenceSystem("EPSG:32633")
+    there = [[[(LEFT + x, TOP + y) for x, y in line] for line in rings] for rings in (ring, island)]
+    assert without_pieces(there, crs, 10.0) == there
+    assert without_pieces(there, crs, 37.0) == [[there[0][0]]]
+    assert without_pieces(there, crs, 1e6) == [[there[0][0]]], "the largest stays"
+
+
+def test_each_label_has_a_colour_of_its_own_above_the_imagery(start, tmp_path):
+    plugin = start()
+    settle(plugin)
+    layer = plugin._new_target(str(tmp_path / "objects.gpkg"))
+    for label in ("building", "my barn", "building"):
+        click(plugin)
+        settle(plugin)
+        plugin.dock.label.setText(label)
+        press(plugin, Qt.Key.Key_Return)
+        settle(plugin)
+    renderer = layer.renderer()
+    assert [one.value() for one in renderer.categories()] == ["building", "my barn", ""]
+    colours = [one.symbol().symbolLayer(0).strokeColor().name() for one in renderer.categories()]
+    assert len(set(colours)) == 3
+    assert all(0 < one.symbol().symbolLayer(0).fillColor().alpha() < 128 for one in renderer.categories())
+    order = [one.name() for one in QgsProject.instance().layerTreeRoot().layerOrder()]
+    assert order == ["objects", "grey"]
+    assert QgsProject.instance().layerTreeRoot().findGroup("samgeo") is not None
+    layer.rollBack()
+
+
+def test_a_layer_with_a_look_of_its_own_keeps_it(start, tmp_path):
+    from qgis.core import QgsSingleSymbolRenderer, QgsSymbol
+
+    plugin = start()
+    settle(plugin)
+    layer = plugin._new_target(str(tmp_path / "objects.gpkg"))
+    layer.setRenderer(QgsSingleSymbolRenderer(QgsSymbol.defaultSymbol(layer.geometryType())))
+    click(plugin)
+    settle(plugin)
+    press(plugin, Qt.Key.Key_Return)
+    settle(plugin)
+    assert layer.featureCount() == 1
+    assert isinstance(layer.renderer(), QgsSingleSymbolRenderer)
+    layer.rollBack()
+
+
+def test_an_object_lands_in_any_layer_of_polygons_by_the_names_of_its_fields(start):
+    from qgis.core import QgsVectorLayer
+
+    plugin = start()
+    settle(plugin)
+    layer = QgsVectorLayer("Polygon?crs=EPSG:4326&field=LABEL:string&field=mine:integer", "mine", "memory")
+    layer.dataProvider().addFeature(QgsFeature(layer.fields()))
+    QgsProject.instance().addMapLayer(layer)
+    click(plugin)
+    settle(plugin)
+    plugin.dock.smallest.setValue(5.0)
+    plugin.interaction.accept(layer, "roof")
+    settle(plugin)
+    assert [one["LABEL"] for one in layer.getFeatures()].count("roof") == 1
+    layer.rollBack()
+
+
+def test_what_the_panel_is_set_to_is_kept_in_the_project(start, tmp_path):
+    plugin = start()
+    settle(plugin)
+    dock, project = plugin.dock, QgsProject.instance()
+    plugin._new_target(str(tmp_path / "objects.gpkg"))
+    dock.label.setText("bärn")
+    dock.simplify.setValue(1.5)
+    dock.smallest.setValue(3.0)
+    dock.square.setChecked(True)
+    dock.hover.setChecked(False)
+    assert project.write(str(tmp_path / "project.qgz"))
+    project.clear()
+    assert dock.label.text() == ""
+    assert dock.target.currentLayer() is None
+    dock.simplify.setValue(0)
+    dock.square.setChecked(False)
+    assert project.read(str(tmp_path / "project.qgz"))
+    assert dock.label.text() == "bärn"
+    assert dock.target.currentLayer().name() == "objects"
+    assert dock.raster.currentLayer().name() == "grey"
+    assert (dock.simplify.value(), dock.smallest.value()) == (1.5, 3.0)
+    assert dock.square.isChecked()
+    assert not dock.hover.isChecked()
+    assert plugin.interaction.smallest_m2 == 3.0
+    settle(plugin)
+
+
+def test_the_panel_says_what_to_do_next(face, monkeypatch, start):
+    monkeypatch.setattr(interpreter, "find_python", lambda: None)
+    plugin = start()
+    assert plugin.dock.set_up.isVisible()
+    assert "Step 1 of 2" in plugin.dock.guide.text()
+    assert not plugin.engine.is_running, "nothing is started that is not there"
+    assert not face.bar.messages
+    monkeypatch.setattr(interpreter, "find_python", lambda: os.environ["SAMGEO_PYTHON"])
+    plugin.restart()
+    settle(plugin)
+    assert "Left click" in plugin.dock.guide.text()
+    plugin.dock.raster.setLayer(None)
+    assert plugin.dock.add_raster.isVisible()
+    assert "Step 2 of 2" in plugin.dock.guide.text()
+
+
+def test_saving_nothing_is_told_and_asks_for_no_file(start):
+    plugin = start()
+    settle(plugin)
+    press(plugin, Qt.Key.Key_Return)
+    assert "Nothing to save yet" in plugin.iface.bar.messages[-1]
+
+
+def test_a_layer_that_cannot_be_opened_is_told_once(start, fake):
+    fake(refuse="open")
+    plugin = start()
+    settle(plugin)
+    for col in range(5):
+        plugin.interaction.hover(QgsPointXY(LEFT + 10 + col, TOP - 10))
+        settle(plugin)
+    assert plugin.iface.bar.messages == ["open: no"]
+
+
+def test_the_profile_of_these_tests_has_a_space_in_its_name():
+    assert " " in QgsApplication.qgisSettingsDirPath()
+    assert "é" in QgsApplication.qgisSettingsDirPath()
+
+
+def test_every_colour_of_the_panel_is_the_themes():
+    """What the panel writes names no colour, so that it is read on dark ground too."""
+    for name in ("dock.py", "engine_dialog.py", "plugin.py"):
+        text = (ROOT / "qgis_plugin" / "samgeo_qgis" / name).read_text()
+        assert "color:" not in text
+        assert "setStyleSheet" not in text
+
+
+def test_the_engine_is_shown_the_bands_that_qgis_shows(start, monkeypatch):
+    plugin = start()
+    settle(plugin)
+    asked = listen(monkeypatch, plugin)
+    plugin.interaction.layer.renderer().setRedBand(3)
+    plugin.dock.square.setChecked(True)
+    click(plugin)
+    settle(plugin)
+    (settings,) = [header["settings"] for op, header in asked if op == "open"]
+    assert settings["bands"] == [3, 2, 3]
+    assert settings["square"]
+
+
+def test_every_sentence_is_translated_and_the_panel_speaks_german(start):
+    sys.path.insert(0, str(ROOT / "qgis_plugin"))
+    import translate
+
+    known = translate.translations(translate.FOLDER / "samgeo_qgis_de.ts")
+    assert list(known) == translate.sentences(), "python qgis_plugin/translate.py brings it up to date"
+    assert all(known.values())
+    for text, other in known.items():
+        assert text.count("{}") == other.count("{}"), text
+    translator = texts.install("de_AT")
+    try:
+        plugin = start()
+        settle(plugin)
+        assert "Linksklick" in plugin.dock.guide.text()
+        assert plugin.actions["accept"].text() == "Speichern"
+        assert all(texts.tr(text) == other for text, other in known.items()), "the .qm file is made of the .ts file"
+    finally:
+        QgsApplication.removeTranslator(translator)
+    assert texts.install("xx") is None
