@@ -5,8 +5,8 @@
       <symbol type="fill" name="0" alpha="1" clip_to_extent="1" force_rhr="0">
         <layer class="SimpleFill" enabled="1" locked="0" pass="0">
           <Option type="Map">
-            <Option type="QString" name="color" value="255,140,0,50"/>
-            <Option type="QString" name="outline_color" value="255,120,0,255"/>
+            <Option type="QString" name="color" value="255,214,0,40"/>
+            <Option type="QString" name="outline_color" value="255,200,0,255"/>
             <Option type="QString" name="outline_width" value="0.5"/>
             <Option type="QString" name="outline_style" value="solid"/>
             <Option type="QString" name="style" value="solid"/>

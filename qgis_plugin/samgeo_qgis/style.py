@@ -11,13 +11,13 @@ from .texts import tr
 
 FILE = os.path.join(os.path.dirname(__file__), "objects.qml")
 COLOURS = {
-    "building": "#ff8c00",
+    "building": "#d1344b",
     "field": "#e6c229",
     "tree": "#2e9e4f",
     "forest": "#14713a",
     "water": "#2a7de1",
     "road": "#8a8f98",
-    "vehicle": "#d7263d",
+    "vehicle": "#f28482",
     "ship": "#7b4bd1",
     "solar panel": "#1b3a8c",
     "pool": "#19b5c9",

@@ -15,7 +15,7 @@ from samgeo.train.scenes import make_scene
 
 BLOCK_PX = 1000
 PLACE = Affine(0.3, 0, 500_000, 0, -0.3, 5_500_000)
-OBJECTS = 16
+OBJECTS = 60
 """So many of each kind in the first block are told, the largest first."""
 
 

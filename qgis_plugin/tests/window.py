@@ -103,7 +103,8 @@ def main():
     inside = apart([p for p in places if extent.buffered(-15).contains(p["x"], p["y"]) and p["area_px"] > 250])
     plugin.dock.smallest.setValue(3.0)
     saved = 0
-    for kind, count in (("building", 6), ("tree", 4), ("pool", 2)):
+    for kind, count in (("building", 9), ("tree", 7), ("pool", 4)):
+        plugin.dock.label.setText(kind)
         for place in [p for p in inside if p["label"] == kind][:count]:
             click(place)
             wait(lambda: not one.waits)
@@ -113,7 +114,8 @@ def main():
                 saved += 1
     assert saved > 3
     assert one.steps == []
-    last = [p for p in inside if p["label"] == "building"][6]
+    plugin.dock.label.setText("building")
+    last = [p for p in inside if p["label"] == "building"][9]
     drag(last, 48)
     wait(lambda: not one.waits)
     click(last)

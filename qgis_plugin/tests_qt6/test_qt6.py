@@ -222,5 +222,5 @@ def test_a_short_enum_fails(tmp_path, name):
         text=True,
         timeout=120,
     )
-    assert ran.returncode == 1, ran.stdout
+    assert ran.returncode != 0, ran.stdout
     assert re.search(r"AttributeError: type object '\w+' has no attribute", ran.stdout), ran.stdout
