@@ -1,4 +1,4 @@
-"""Notebooks: click on imagery in Jupyter, on a map that needs no server.
+"""Notebooks: click on imagery in Jupyter, on a map of our own or on one of leafmap and ipyleaflet.
 
     from samgeo.notebook import SamMap
 
@@ -13,14 +13,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from samgeo.notebook.picture import picture
+    from samgeo.notebook.leaflet import Attached, attach
+    from samgeo.notebook.drawing import picture
     from samgeo.notebook.widget import SamMap
 
-__all__ = ["SamMap", "picture"]
+__all__ = ["Attached", "SamMap", "attach", "picture"]
 
 _HOMES = {
+    "Attached": "samgeo.notebook.leaflet",
     "SamMap": "samgeo.notebook.widget",
-    "picture": "samgeo.notebook.picture",
+    "attach": "samgeo.notebook.leaflet",
+    "picture": "samgeo.notebook.drawing",
 }
 
 
