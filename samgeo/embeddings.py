@@ -147,6 +147,10 @@ class EmbeddingCache:
         if self._room < 0:
             self._evict()
 
+    def used_bytes(self) -> int:
+        """What all entries take together, whoever stored them."""
+        return sum(size for _, size, _ in self._entries())
+
     def clear(self) -> None:
         """Remove all entries."""
         for path, _, _ in self._entries():

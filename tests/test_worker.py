@@ -184,6 +184,19 @@ def test_bad_numbers_leave_the_session_as_it_was(client: Client, raster: Path) -
     client.ask("close", session=name)
 
 
+def test_the_cache_is_shown_and_emptied(raster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMGEO_CACHE", str(tmp_path))
+    with Client() as client:
+        opened, _ = client.ask("open", path=str(raster))
+        x, y = on_the_roof()
+        client.ask("point", session=opened["session"], x=x, y=y)
+        told, _ = client.ask("cache")
+        assert 0 < told["bytes"] <= told["most_bytes"]
+        assert Path(told["folder"]).is_relative_to(tmp_path)
+        assert client.ask("cache", clear=True)[0]["bytes"] == 0
+        assert client.end() == 0
+
+
 def test_sessions_are_limited(client: Client, raster: Path) -> None:
     names = [opened(client, raster) for _ in range(8)]
     assert "8 sessions are open. Fix: close one of" in client.refused("open", path=str(raster))

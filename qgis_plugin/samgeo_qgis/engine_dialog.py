@@ -8,6 +8,7 @@ from qgis.PyQt.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QFormLayout,
+    QHBoxLayout,
     QLabel,
     QLineEdit,
     QPlainTextEdit,
@@ -26,7 +27,7 @@ class EngineDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle(tr("The engine of samgeo"))
         self.setMinimumWidth(560)
-        self._engine, self._installer = engine, None
+        self._engine, self._installer, self._is_closed = engine, None, False
         about = QLabel(
             tr(
                 "The engine is the Python package samgeo. It runs beside QGIS in a Python of its own, so that neither "
@@ -43,6 +44,10 @@ class EngineDialog(QDialog):
         self.model = QLineEdit(QgsSettings().value(interpreter.MODEL_KEY, "", str))
         self.model.setPlaceholderText(interpreter.DEFAULT_MODEL)
         self.model.setToolTip(tr("What `samgeo models` lists and has fetched, or a file of weights"))
+        self.cache = QLabel(tr("not known yet"))
+        self.empty = QPushButton(tr("Empty"))
+        self.empty.setToolTip(tr("What was encoded is kept on disk, so that clicks there are answered at once."))
+        self.empty.clicked.connect(lambda checked: self._ask_cache(clear=True))
         self.make = QPushButton(tr("Make an environment now"))
         self.make.clicked.connect(self.install)
         self.report = QPushButton(tr("Diagnose"))
@@ -54,6 +59,10 @@ class EngineDialog(QDialog):
         form.addRow(tr("Python with samgeo"), self.python)
         form.addRow(tr("Offline folder"), self.wheels)
         form.addRow(tr("Model"), self.model)
+        kept = QHBoxLayout()
+        kept.addWidget(self.cache, 1)
+        kept.addWidget(self.empty)
+        form.addRow(tr("Cache"), kept)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
@@ -64,6 +73,9 @@ class EngineDialog(QDialog):
         layout.addWidget(buttons)
         found = interpreter.find_python()
         self.text.setPlainText(found or tr("There is no engine yet."))
+        self.empty.setEnabled(found is not None)
+        if found is not None:
+            self._ask_cache()
 
     def accept(self):
         """Remember Python and model."""
@@ -76,6 +88,22 @@ class EngineDialog(QDialog):
         if self._installer is not None:
             self._installer.cancel()
         super().reject()
+
+    def _ask_cache(self, **header):
+        """How much is kept; the dialog may be gone when that is known."""
+
+        def told(answer, payload):
+            if not self._is_closed:
+                self.cache.setText(
+                    tr("{:.0f} of at most {:.0f} MB").format(answer["bytes"] / 1e6, answer["most_bytes"] / 1e6)
+                )
+
+        self._engine.ask("cache", told, lambda message: None, **header)
+
+    def done(self, result):
+        """Closed, in whatever way."""
+        self._is_closed = True
+        super().done(result)
 
     def install(self):
         """Make the environment."""

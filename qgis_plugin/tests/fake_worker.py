@@ -14,7 +14,7 @@ from samgeo_qgis.frames import PROTOCOL, Decoder, encode
 
 WANTED = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
 UNIT = WANTED.get("unit", 1.0)
-STATE = {"clicks": [], "undone": [], "chosen": 0}
+STATE = {"clicks": [], "undone": [], "chosen": 0, "kept": 5_000_000}
 
 
 def square(x, y, half):
@@ -74,7 +74,9 @@ def answer(header, payload):
         attributes = {"score": 0.9, "area_m2": -1.0, "perimeter_m": -1.0, "model": "fake"}
         attributes["label"] = header.get("label") or "building"
         return {"attributes": attributes, "rings": part["rings"]}, corners
-    return ({"protocol": PROTOCOL} if op == "hello" else {}), b""
+    STATE["kept"] = 0 if header.get("clear") else STATE["kept"]
+    fixed = {"hello": {"protocol": PROTOCOL}, "cache": {"bytes": STATE["kept"], "most_bytes": 2_000_000_000}}
+    return fixed.get(op, {}), b""
 
 
 CHANGES = {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import statistics
 import sys
 import time
@@ -461,3 +462,38 @@ def test_every_sentence_is_translated_and_the_panel_speaks_german(start):
     finally:
         QgsApplication.removeTranslator(translator)
     assert texts.install("xx") is None
+
+
+def test_the_cache_is_shown_and_emptied(start, qgis_app):
+    from samgeo_qgis.engine_dialog import EngineDialog
+
+    plugin = start()
+    settle(plugin)
+    dialog = EngineDialog(plugin.engine, plugin.iface.window)
+    dialog.show()
+    wait_for(lambda: dialog.cache.text() == "5 of at most 2000 MB", seconds=10)
+    dialog.empty.click()
+    wait_for(lambda: dialog.cache.text() == "0 of at most 2000 MB", seconds=10)
+    dialog.empty.click()
+    dialog.reject()
+    settle(plugin)
+
+
+def test_a_dead_engine_is_started_again_from_the_bar(start, face):
+    from qgis.gui import QgsMessageBar
+    from qgis.PyQt.QtWidgets import QPushButton
+
+    plugin = start()
+    settle(plugin)
+    click(plugin)
+    settle(plugin)
+    face.bar = QgsMessageBar(face.window)
+    os.kill(int(plugin.engine._process.processId()), signal.SIGSEGV)
+    wait_for(lambda: face.bar.currentItem() is not None, seconds=10)
+    buttons = {one.text(): one for one in face.bar.currentItem().findChildren(QPushButton)}
+    assert set(buttons) == {"Restart", "Copy report"}
+    assert "crashed" in plugin.dock.status.text()
+    assert len(plugin.interaction.steps) == 1
+    buttons["Restart"].click()
+    settle(plugin)
+    assert len(plugin.interaction.candidates) == 3

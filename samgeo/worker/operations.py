@@ -15,6 +15,7 @@ import shapely
 from affine import Affine
 
 from samgeo import __version__
+from samgeo.embeddings import EmbeddingCache
 from samgeo.errors import UsageError
 from samgeo.grid import Grid, parse_crs
 from samgeo.model.contract import NamesMasks, PromptableModel
@@ -201,6 +202,14 @@ def _save(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # no
     return Frame({"path": str(path), "features": len(session.features)})
 
 
+def _cache(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
+    """What is kept on disk of what was encoded; `clear`: nothing any more."""
+    cache = EmbeddingCache()
+    if _get(header, "clear", bool, False):
+        cache.clear()
+    return Frame({"folder": str(cache.folder), "bytes": cache.used_bytes(), "most_bytes": cache.max_bytes})
+
+
 def _close(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
     """Close a session and forget what it held."""
     _session(desk, header).close()
@@ -223,6 +232,7 @@ OPERATIONS: dict[str, Operation] = {
     "accept": _accept,
     "prefetch": _prefetch,
     "save": _save,
+    "cache": _cache,
     "close": _close,
 }
 """By the name that a header gives as `op`."""

@@ -128,6 +128,18 @@
       <translation>Was `samgeo models` aufführt und geholt hat, oder eine Datei mit Gewichten</translation>
     </message>
     <message>
+      <source>not known yet</source>
+      <translation>noch nicht bekannt</translation>
+    </message>
+    <message>
+      <source>Empty</source>
+      <translation>Leeren</translation>
+    </message>
+    <message>
+      <source>What was encoded is kept on disk, so that clicks there are answered at once.</source>
+      <translation>Was kodiert wurde, bleibt auf der Platte, damit Klicks dort sofort beantwortet werden.</translation>
+    </message>
+    <message>
       <source>Make an environment now</source>
       <translation>Jetzt eine Umgebung anlegen</translation>
     </message>
@@ -148,6 +160,10 @@
       <translation>Modell</translation>
     </message>
     <message>
+      <source>Cache</source>
+      <translation>Zwischenspeicher</translation>
+    </message>
+    <message>
       <source>There is no engine yet.</source>
       <translation>Es gibt noch keine Engine.</translation>
     </message>
@@ -162,6 +178,10 @@
     <message>
       <source>It did not work: {}</source>
       <translation>Es hat nicht geklappt: {}</translation>
+    </message>
+    <message>
+      <source>{:.0f} of at most {:.0f} MB</source>
+      <translation>{:.0f} von höchstens {:.0f} MB</translation>
     </message>
     <message>
       <source>The engine is still at work on the last click.</source>
