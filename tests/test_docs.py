@@ -28,3 +28,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith(("http://", "https://", "mailto:")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_line_of_the_plugins_standard_is_answered() -> None:
+    """By a test, and where something is missing by a reason beside it."""
+    text = (ROOT / "docs" / "qgis.md").read_text()
+    answers = {
+        int(number): answer
+        for numbers, answer in re.findall(r"^\| (\d+(?:, \d+)*) \| .+? \| (.+) \|$", text, re.MULTILINE)
+        for number in numbers.split(", ")
+    }
+    assert sorted(answers) == list(range(1, 26))
+    assert all("`test_" in answer for answer in answers.values())

@@ -5,6 +5,7 @@ import json
 import os
 
 from qgis.core import (
+    QgsFeatureRequest,
     QgsProcessing,
     QgsProcessingAlgorithm,
     QgsProcessingException,
@@ -229,7 +230,9 @@ class _ByLayer(Command):
         path = QgsProcessingUtils.generateTempFilename("prompts.gpkg")
         options = QgsVectorFileWriter.SaveVectorOptions()
         options.driverName = "GPKG"
-        options.onlySelectedFeatures = layer.selectedFeatureCount() > 0
+        if layer.selectedFeatureCount():  # selections have no order of their own
+            request = QgsFeatureRequest().setFilterFids(layer.selectedFeatureIds()).addOrderBy("$id")
+            layer = layer.materialize(request)
         written = QgsVectorFileWriter.writeAsVectorFormatV3(layer, path, context.transformContext(), options)
         if written[0] != QgsVectorFileWriter.WriterError.NoError:
             raise QgsProcessingException(written[1])

@@ -198,7 +198,8 @@ app = QgsApplication([], False)
 QgsApplication.initQgis()
 sys.path.insert(0, sys.argv[1])
 started = time.monotonic()
-import samgeo_qgis.plugin, samgeo_qgis.dock, samgeo_qgis.engine, samgeo_qgis.tool
+import samgeo_qgis.plugin, samgeo_qgis.dock, samgeo_qgis.engine, samgeo_qgis.tool, samgeo_qgis.interaction
+import samgeo_qgis.engine_dialog, samgeo_qgis.memory, samgeo_qgis.style
 assert time.monotonic() - started < 3
 assert not {"torch", "samgeo", "numpy", "rasterio"} & set(sys.modules), sorted(sys.modules)
 """

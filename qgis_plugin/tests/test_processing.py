@@ -1,5 +1,9 @@
 """The algorithms in real QGIS, by `processing.run`, on the real engine."""
 
+import json
+import os
+import shutil
+import subprocess
 import threading
 import time
 
@@ -123,3 +127,31 @@ def test_every_algorithm_explains_itself(provider):
         assert algorithm.displayName()
         assert all(p.description() for p in algorithm.parameterDefinitions())
     assert (ROOT / "qgis_plugin" / "samgeo_qgis" / "metadata.txt").is_file()
+
+
+@pytest.mark.skipif(shutil.which("qgis_process.bin") is None, reason="qgis_process is not installed under this name")
+def test_without_a_window(scene, tmp_path):
+    """As a server or a script does it: by qgis_process, prompts from a file."""
+    clicks = tmp_path / "clicks.geojson"
+    point = {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [scene.x, scene.y]}}
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    clicks.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": [point]}))
+    environment = {
+        **os.environ,
+        "QGIS_PLUGINPATH": str(ROOT / "qgis_plugin"),
+        "QGIS_CUSTOM_CONFIG_PATH": str(tmp_path / "a profile"),
+        "QT_QPA_PLATFORM": "offscreen",
+    }
+    out = tmp_path / "found.gpkg"
+
+    def call(*arguments):
+        command = ["qgis_process.bin", "--json", *arguments]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    call("plugins", "enable", "samgeo_qgis")
+    assert "samgeo:words" in call("list")
+    call("run", "samgeo:encode", "--", f"INPUT={scene.path}")
+    call("run", "samgeo:points", "--", f"INPUT={scene.path}", f"PROMPTS={clicks}", f"OUTPUT={out}")
+    assert QgsVectorLayer(str(out), "found", "ogr").featureCount() == 1

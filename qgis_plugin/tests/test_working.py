@@ -265,6 +265,15 @@ def test_keys_are_heard_with_the_panel_in_focus(start):
     assert len([step for step in plugin.interaction.steps if step["op"] == "point"]) == 1
 
 
+def test_a_score_that_is_low_warns(start):
+    plugin = start()
+    one = {"score": 0.31, "label": "tree", "label_score": 0.8}
+    plugin.dock.show_candidate([one, {**one, "score": 0.7}], 0)
+    assert plugin.dock.candidate.text() == "Mask 1 of 2: score <b>0.31, unsure</b>, tree 0.80"
+    plugin.dock.show_candidate([one, {**one, "score": 0.7}], 1)
+    assert "unsure" not in plugin.dock.candidate.text()
+
+
 def test_small_pieces_go_in_what_is_shown_and_in_what_is_saved(start, tmp_path):
     plugin = start()
     settle(plugin)
