@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, overload
+from typing import overload
 
 import numpy as np
 import torch
@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from samgeo.errors import PromptError
 from samgeo.model.classes import classify
 from samgeo.model.frame import LOGIT_PX, NativeFrame
-from samgeo.model.predict import ImageEmbedding, Model, NetworkMasks
+from samgeo.model.merged import Answer, MergedMasks
+from samgeo.model.nearby import decode_nearby
+from samgeo.model.predict import ImageEmbedding, Model
 from samgeo.model.vocabulary import CLASSES
 from samgeo.pixels import Mask, PixelPrompts
 
@@ -32,17 +34,6 @@ LIKELY = 0.5
 """A mask gets the name of its likeliest class if that is at least this probable."""
 ALIKE = 0.8
 """Of two masks of an object with an IoU above this the less sure one is no candidate."""
-
-
-class _Answer(NamedTuple):
-    """What the network said at one size."""
-
-    objects: NDArray[np.intp]
-    """(n,) which of the prompted objects it was asked for, in order."""
-    masks: NetworkMasks
-    """Of these n."""
-    times: int
-    """How often a cell of its logits goes into one of the large image."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,7 +97,7 @@ class PyramidModel:
         features = {name: array for name, array in arrays.items() if name != "image"}
         return PyramidEmbedding(plain=self.plain.restore(features, shape), image=np.asarray(arrays["image"], np.uint8))
 
-    def decode(self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool = True) -> PyramidMasks:
+    def decode(self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool = True) -> MergedMasks:
         """Masks for each of N prompted objects: M = 3 with `multimask` (ambiguity-aware), else M = 1.
 
         An object with a box or an earlier mask is asked for at the size that suits it, one with clicks alone at the
@@ -121,20 +112,28 @@ class PyramidModel:
         reduced = prompts[at_plain]
         if reduced.masks is not None:
             reduced = replace(reduced, masks=self._reduce(reduced.masks, embedding.plain.features.logits_size))
-        answers: list[_Answer] = []
+        answers: list[Answer] = []
         closer = extent < SMALL_PX
         if at_plain.size or not len(prompts):
-            plain = self.plain.decode(embedding.plain, reduced, multimask=multimask)
-            answers.append(_Answer(at_plain, plain, self.zoom))
+            never = np.zeros(at_plain.size, dtype=bool)
+            _, plain = decode_nearby(self.plain, embedding.plain, reduced, multimask=multimask, small=never)
+            answers.append(Answer(objects=at_plain, masks=plain, times=self.zoom))
             closer[at_plain] = np.isnan(extent[at_plain]) & (plain.scores <= UNSURE).all(axis=1)
         at_large = np.flatnonzero(closer)
         if at_large.size:
             if not embedding.enlarged:
                 embedding.enlarged.append(self.large.encode(embedding.image))
-            masks = self.large.decode(embedding.enlarged[0], prompts[at_large], multimask=multimask)
-            answers.append(_Answer(at_large, masks, 1))
+            answered, large = decode_nearby(
+                self.large,
+                embedding.enlarged[0],
+                prompts[at_large],
+                multimask=multimask,
+                small=np.isin(at_large, at_plain),
+            )
+            if answered.size or not answers:
+                answers.append(Answer(objects=at_large[answered], masks=large))
         chosen = _best(answers, objects=len(prompts), count=3 if multimask else 1, zoom=self.zoom)
-        return PyramidMasks(answers, chosen, size=size)
+        return MergedMasks(answers, chosen, size=size)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -161,55 +160,13 @@ class PyramidModel:
         return F.avg_pool2d(padded, self.zoom)[:, 0].numpy()
 
 
-class PyramidMasks:
-    """The masks of N objects, M for each, each drawn at one of the two sizes; fulfils `contract.DecodedMasks`."""
-
-    def __init__(self, answers: Sequence[_Answer], chosen: NDArray[np.intp], *, size: tuple[int, int]) -> None:
-        """answers: at one size or both. chosen: (N, M) count through their masks, each once. size: of large logits."""
-        self._answers, self._chosen, self._size = list(answers), chosen, size
-        self.scores = np.concatenate([answer.masks.scores.ravel() for answer in answers])[chosen]
-
-    def __getitem__(self, keep: NDArray[np.bool_]) -> PyramidMasks:
-        """The masks where `keep` (N, M) is True, as N' objects of one mask each, in row-major order."""
-        return PyramidMasks(self._answers, self._chosen[keep][:, None], size=self._size)
-
-    @property
-    def logits(self) -> NDArray[np.float32]:
-        """(N, M, h, w) as of the large image, above 0 is object; what a mask prompt takes back."""
-        drawn = np.empty((self._chosen.size, *self._size), np.float32)
-        for positions, masks, times in self._parts():
-            logits = masks.logits[:, 0].repeat(times, axis=1).repeat(times, axis=2)
-            drawn[positions] = logits[:, : self._size[0], : self._size[1]]
-        return drawn.reshape(*self._chosen.shape, *self._size)
-
-    def to_masks(self) -> list[list[Mask]]:
-        """N lists of M full-size masks in the pixels of the image, with score and stability."""
-        full = {
-            int(position): row[0]
-            for positions, masks, _ in self._parts()
-            for position, row in zip(positions, masks.to_masks(), strict=True)
-        }
-        objects, count = self._chosen.shape
-        return [[full[n * count + m] for m in range(count)] for n in range(objects)]
-
-    def _parts(self) -> Iterator[tuple[NDArray[np.intp], NetworkMasks, int]]:
-        """What was chosen of each answer: positions in `chosen`, flattened; objects of one mask each; and `times`."""
-        flat, start = self._chosen.ravel(), 0
-        for _, masks, times in self._answers:
-            keep = np.zeros(masks.scores.shape, dtype=bool)
-            positions = np.flatnonzero((flat >= start) & (flat < start + keep.size))
-            positions = positions[np.argsort(flat[positions])]
-            keep.ravel()[flat[positions] - start] = True
-            yield positions, masks[keep], times
-            start += keep.size
-
-
-def _best(answers: Sequence[_Answer], *, objects: int, count: int, zoom: int) -> NDArray[np.intp]:
+def _best(answers: Sequence[Answer], *, objects: int, count: int, zoom: int) -> NDArray[np.intp]:
     """(N, count) the best masks of each object that differ, best first, counted through all answers."""
     places = np.full((objects, len(answers) * count), -1, dtype=np.intp)
     scores = np.full(places.shape, -np.inf, dtype=np.float32)
     start = 0
-    for k, (rows, masks, _) in enumerate(answers):
+    for k, answer in enumerate(answers):
+        rows, masks = answer.objects, answer.masks
         columns = slice(k * count, (k + 1) * count)
         places[rows, columns] = start + np.arange(masks.scores.size).reshape(masks.scores.shape)
         scores[rows, columns] = masks.scores
@@ -231,19 +188,28 @@ def _differing_first(order: NDArray[np.intp], alike: NDArray[np.bool_]) -> NDArr
     return np.array([*kept, *(k for k in order if k not in kept)], dtype=np.intp)
 
 
-def _alike(answers: Sequence[_Answer], objects: NDArray[np.intp], zoom: int) -> NDArray[np.bool_]:
-    """(n, 2 M, 2 M) whether two candidates of an object are alike, for objects that both answers hold."""
-    plain, large = (
-        torch.from_numpy(masks.logits[np.searchsorted(rows, objects)] > 0).float() for rows, masks, _ in answers
-    )
-    height, width = plain.shape[-2:]
-    missing = zoom * height - large.shape[-2], zoom * width - large.shape[-1]
-    large = (F.avg_pool2d(F.pad(large, (0, missing[1], 0, missing[0])), zoom) >= 0.5).float()
-    cells = torch.cat([plain, large], dim=1).flatten(2)  # (n, 2 M, h w)
-    common = cells @ cells.transpose(1, 2)  # (n, 2 M, 2 M)
-    area = cells.sum(dim=2)
-    union = area[:, :, None] + area[:, None, :] - common
-    return (common > ALIKE * union).numpy()
+def _alike(answers: Sequence[Answer], objects: NDArray[np.intp], zoom: int) -> Iterator[NDArray[np.bool_]]:
+    """(2 M, 2 M) whether two candidates of an object are alike, for each of the objects that both answers hold."""
+    at = [np.searchsorted(answer.objects, objects) for answer in answers]
+    for plain_row, large_row in zip(*at, strict=True):
+        plain, large = (
+            torch.from_numpy(answer.masks[_only(answer, row)].logits[:, 0] > 0).float()
+            for answer, row in zip(answers, (plain_row, large_row), strict=True)
+        )
+        height, width = plain.shape[-2:]
+        missing = zoom * height - large.shape[-2], zoom * width - large.shape[-1]
+        large = (F.avg_pool2d(F.pad(large, (0, missing[1], 0, missing[0])), zoom) >= 0.5).float()
+        cells = torch.cat([plain, large]).flatten(1)  # (2 M, h w)
+        common = cells @ cells.T  # (2 M, 2 M)
+        area = cells.sum(dim=1)
+        yield (common > ALIKE * (area[:, None] + area - common)).numpy()
+
+
+def _only(answer: Answer, row: int) -> NDArray[np.bool_]:
+    """(n, M) True for the masks of one object."""
+    keep = np.zeros(answer.masks.scores.shape, dtype=bool)
+    keep[row] = True
+    return keep
 
 
 def _extents_px(prompts: PixelPrompts, *, cell_px: float) -> NDArray[np.float64]:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from samgeo.errors import PromptError
 from samgeo.model import pyramid
 from samgeo.model.frame import NativeFrame
+from samgeo.model.merged import Answer
 from samgeo.model.predict import Model
 from samgeo.model.pyramid import PyramidModel
 from samgeo.model.spec import MODELS
 from samgeo.model.weights import load_model, load_network
-from samgeo.pixels import PixelPrompts
+from samgeo.pixels import Mask, PixelPrompts
 from samgeo.train.scenes import make_scene
 from tests.contract_suite import ContractSuite, points
 from tests.model.seeded import random_nano, red_square
@@ -120,13 +121,19 @@ def test_masks_of_both_sizes_are_compared(model: PyramidModel) -> None:
 
     class Drawn:
         def __init__(self, logits: NDArray[np.float32]) -> None:
-            self.logits = logits
+            self.logits, self.scores = logits, np.zeros(logits.shape[:2], np.float32)
+
+        def __getitem__(self, keep: NDArray[np.bool_]) -> Drawn:
+            return Drawn(self.logits[keep][:, None])
+
+        def to_masks(self) -> list[list[Mask]]:
+            raise NotImplementedError
 
     plain = np.full((1, 2, 8, 8), -1, np.float32)
     plain[0, 0, 2:6, :4] = plain[0, 1, 2:6, 4:] = 1
     large = plain.repeat(2, axis=2).repeat(2, axis=3)[:, :, :15]  # padded to other blocks
     rows = np.array([0])
-    answers = [pyramid._Answer(rows, Drawn(plain), 2), pyramid._Answer(rows, Drawn(large), 1)]  # type: ignore[arg-type]
+    answers = [Answer(objects=rows, masks=Drawn(plain), times=2), Answer(objects=rows, masks=Drawn(large))]
     (alike,) = pyramid._alike(answers, rows, 2)
     assert alike.tolist() == [[k % 2 == n % 2 for k in range(4)] for n in range(4)]
 
