@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
@@ -16,7 +16,10 @@ from PIL import Image, ImageDraw
 from samgeo.commit import staged
 from samgeo.errors import UsageError
 from samgeo.pipeline.segment import Report, Settings, segment
-from samgeo.train.scenes import make_scene
+from samgeo.train.scenes import Scene, make_scene
+
+if TYPE_CHECKING:
+    import geopandas
 
 CRS = "EPSG:32633"
 ORIGIN = (500_000.0, 5_538_000.0)
@@ -102,6 +105,22 @@ def write_scene(path: Path, image: NDArray[np.uint8], *, gsd_m: float = GSD_M) -
     with staged(path, overwrite=True) as temporary, rasterio.open(temporary, "w", **profile) as dataset:
         dataset.write(np.moveaxis(image, -1, 0))
         dataset.build_overviews([2, 4, 8], Resampling.average)
+
+
+def outlines(scene: Scene, *, gsd_m: float = GSD_M) -> geopandas.GeoDataFrame:
+    """The true outlines of the whole objects of a scene that `write_scene` wrote, with their `label`."""
+    import geopandas
+    from rasterio.transform import from_origin
+
+    from samgeo.grid import Grid, parse_crs
+    from samgeo.polygons import mask_to_polygon
+
+    height, width = scene.image.shape[:2]
+    place = from_origin(*ORIGIN, gsd_m, gsd_m)
+    grid = Grid(width=width, height=height, transform=place, crs=parse_crs(CRS))
+    wholes = [mask for mask, parent in zip(scene.objects, scene.parents, strict=True) if parent == -1]
+    labels = [mask.label for mask in wholes]
+    return geopandas.GeoDataFrame({"label": labels}, geometry=[mask_to_polygon(one, grid) for one in wholes], crs=CRS)
 
 
 def draw(image: NDArray[np.uint8], geometries: Iterable[Any], *, size_px: int = PICTURE_PX) -> Image.Image:

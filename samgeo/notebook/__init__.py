@@ -13,8 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from samgeo.notebook.leaflet import Attached, attach
     from samgeo.notebook.drawing import picture
+    from samgeo.notebook.leaflet import Attached, attach
     from samgeo.notebook.widget import SamMap
 
 __all__ = ["Attached", "SamMap", "attach", "picture"]

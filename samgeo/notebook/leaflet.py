@@ -25,8 +25,8 @@ from pyproj import Transformer
 
 from samgeo.errors import PromptError, RasterError, SamgeoError, UsageError
 from samgeo.model.contract import PromptableModel
-from samgeo.notebook.overlay import overlay
 from samgeo.notebook.drawing import COLOURS
+from samgeo.notebook.overlay import overlay
 from samgeo.pipeline.result import Segmentation
 from samgeo.pixels import FOREGROUND
 from samgeo.session import Session
