@@ -188,7 +188,7 @@ class Interaction(QObject):
             self.told.emit(tr("Nothing to save yet: click on an object first."))
             return
         crs, source, steps, prompt = self._crs, self.layer.name(), list(self.steps), json.dumps(self.steps)
-        smallest = self.smallest_m2
+        smallest, epoch = self.smallest_m2, self._epoch
         try:
             prepare(target)
         except OSError as error:
@@ -211,6 +211,8 @@ class Interaction(QObject):
                 return
             self._object += 1
             self.steps, self.undone = [], []
+            if epoch != self._epoch and self._session is not None:  # another session has heard the clicks meanwhile
+                self._ask("clear")
             self._show([], None, b"")
             self.saved.emit()
 
@@ -338,7 +340,8 @@ class Interaction(QObject):
         self._session = answer["session"]
         waiting, self._then = self._then, []
         self._replay()
-        for one in waiting:
+        clicks = [one for one in waiting if not one[2]]
+        for one in clicks or waiting:  # a look ahead would keep a click waiting
             self._at(*one)
         self.changed.emit()
 

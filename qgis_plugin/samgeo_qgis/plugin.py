@@ -194,7 +194,7 @@ class Plugin(QObject):
     def _raster_changed(self, layer):
         self.interaction.set_layer(layer)
         self._guide()
-        if layer is not None and self.engine.is_running:
+        if layer is not None and self.engine.is_running and self.iface.mapCanvas().mapTool() is self.tool:
             self.interaction.warm_up()
 
     def _outlines_changed(self):

@@ -27,6 +27,8 @@ COLOURS = {
 """Of what the model has words for; other labels get one that follows from the word."""
 FIELD = "label"
 GROUP = "samgeo"
+OURS = "samgeo/by_label"
+"""Property of layers that got their look here."""
 
 
 def colour(label):
@@ -43,12 +45,13 @@ def dress(layer):
     symbol = layer.renderer().symbol()
     rest = QgsRendererCategory("", symbol.clone(), tr("other"))
     layer.setRenderer(QgsCategorizedSymbolRenderer(FIELD, [rest]))
+    layer.setCustomProperty(OURS, True)
 
 
 def add_label(layer, label):
-    """Give a label its colour in a layer that is drawn by label; a layer of another look keeps it."""
+    """Give a label its colour in a layer that got its look here; a layer of another look keeps it."""
     renderer = layer.renderer()
-    if not label or not isinstance(renderer, QgsCategorizedSymbolRenderer):
+    if not label or not layer.customProperty(OURS) or not isinstance(renderer, QgsCategorizedSymbolRenderer):
         return
     if renderer.classAttribute() != FIELD or renderer.categoryIndexForValue(label) >= 0:
         return

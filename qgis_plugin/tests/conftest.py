@@ -32,7 +32,7 @@ print(*(place @ (roof.window.col + cols[k] + 0.5, roof.window.row + rows[k] + 0.
 """
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=120):
     """Let Qt work until a condition holds."""
     from qgis.PyQt.QtCore import QCoreApplication, QEventLoop
 

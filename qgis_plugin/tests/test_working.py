@@ -22,7 +22,7 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import QPoint, Qt
 from qgis.PyQt.QtTest import QTest
-from samgeo_qgis import classFactory, interpreter, texts
+from samgeo_qgis import classFactory, interpreter, style, texts
 from test_plugin import Face
 
 SIDE, PIXEL, LEFT, TOP = 256, 0.5, 500_000.0, 5_500_000.0
@@ -235,6 +235,22 @@ def test_no_click_is_lost_to_a_setting_that_is_changed_meanwhile(start, fake):
     assert plugin.interaction.settings == {"simplify_m": 0.5, "square": True}
 
 
+def test_a_setting_that_is_changed_while_an_object_is_saved_leaves_no_click_behind(start, fake, tmp_path):
+    fake(delays={"accept": 0.3, "point": 0.2})
+    plugin = start()
+    settle(plugin)
+    layer = plugin._new_target(str(tmp_path / "objects.gpkg"))
+    click(plugin)
+    settle(plugin)
+    press(plugin, Qt.Key.Key_Return)
+    plugin.dock.square.setChecked(True)
+    wait_for(lambda: layer.featureCount() == 1)
+    settle(plugin)
+    assert plugin.interaction.steps == []
+    assert plugin.interaction.candidates == []
+    layer.rollBack()
+
+
 def test_fifty_clicks_are_taken_back_and_done_again(start):
     plugin = start()
     settle(plugin)
@@ -346,6 +362,10 @@ def test_a_layer_with_a_look_of_its_own_keeps_it(start, tmp_path):
     settle(plugin)
     assert layer.featureCount() == 1
     assert isinstance(layer.renderer(), QgsSingleSymbolRenderer)
+    style.dress(layer)
+    layer.removeCustomProperty(style.OURS)
+    style.add_label(layer, "building")
+    assert len(layer.renderer().categories()) == 1, "drawn by label, but not by us"
     layer.rollBack()
 
 
