@@ -14,10 +14,12 @@ other here. There is no server: the raster is laid over the map as one picture.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anywidget
 import ipyleaflet
 import ipywidgets
 import shapely
@@ -26,7 +28,7 @@ from pyproj import Transformer
 from samgeo.errors import PromptError, RasterError, SamgeoError, UsageError
 from samgeo.model.contract import PromptableModel
 from samgeo.notebook.drawing import COLOURS
-from samgeo.notebook.overlay import overlay
+from samgeo.notebook.overlay import Bounds, overlay
 from samgeo.pipeline.result import Segmentation
 from samgeo.pixels import FOREGROUND
 from samgeo.session import Session
@@ -69,6 +71,12 @@ def attach(
     return Attached(map_, session, labels=list(labels), show_raster=show_raster)
 
 
+class _NoMenu(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore] # anywidget says little of its types
+    """Nothing to see: while it is on a map, a right click there does not open the menu of JupyterLab."""
+
+    _esm = Path(__file__).parent / "leaflet.js"
+
+
 class Attached:
     """A session on somebody's map; made by `attach`."""
 
@@ -86,7 +94,7 @@ class Attached:
             picture, bounds = overlay(session.raster)
             self._layers.append(ipyleaflet.ImageOverlay(url=picture, bounds=bounds, name=session.raster.name))
             map_.add(self._layers[0])
-            map_.fit_bounds(bounds)
+            map_.center, map_.zoom = _view(bounds)  # fit_bounds waits for a page, which there is none of yet
         self._accepted = self._geojson("accepted")
         self._candidate = self._geojson("candidate")
         self._clicks = ipyleaflet.LayerGroup(name="samgeo clicks")
@@ -126,7 +134,7 @@ class Attached:
         self._accepted.data = _collection([(self._lonlat(one.geometry), colour) for one, colour in colours])
         self._clicks.layers = self._marks()
         found = self.session.candidates
-        self._masks.options = [(f"{index + 1}: {one.score:.2f}", index) for index, one in enumerate(found)]
+        self._masks.options = [(f"{index + 1}  {one.score:.2f}", index) for index, one in enumerate(found)]
         self._masks.value = None if chosen is None else found.index(chosen)
         self._accept.disabled = chosen is None
         count = len(self.session.features)
@@ -187,10 +195,10 @@ class Attached:
     def _build(self) -> None:
         layout = ipywidgets.Layout(width="auto")
         self._mode = ipywidgets.ToggleButtons(
-            options=["add", "remove", "box"], value="add", style={"button_width": "62px"}
+            options=["add", "remove", "box"], value="add", style={"button_width": "78px"}
         )
         self._mode.tooltips = ["left click: on the object", "left click: beside it", "two clicks: opposite corners"]
-        self._masks = ipywidgets.ToggleButtons(options=[], style={"button_width": "62px"})
+        self._masks = ipywidgets.ToggleButtons(options=[], style={"button_width": "78px"})
         self._masks.observe(self._choose, names="value")
         self._label = ipywidgets.Combobox(
             value=self._labels[0] if self._labels else "",
@@ -211,6 +219,7 @@ class Attached:
             self._masks,
             ipywidgets.HBox([self._label, self._accept]),
             self._status,
+            _NoMenu(),
         ]
         box = ipywidgets.VBox(rows, layout=ipywidgets.Layout(padding="6px"))
         self._control = ipyleaflet.WidgetControl(widget=box, position="topright")
@@ -261,6 +270,15 @@ class Attached:
         if not (abs(x) < float("inf") and abs(y) < float("inf")):
             raise PromptError(f"{lon:.5f}, {lat:.5f}: lies outside the domain of the raster's CRS")
         return float(x), float(y)
+
+
+def _view(bounds: Bounds) -> tuple[tuple[float, float], int]:
+    """Latitude and longitude of the middle, and the zoom at which all of it fits into a map of usual size."""
+    (south, west), (north, east) = bounds
+    middle = (south + north) / 2, (west + east) / 2
+    across = (east - west) / 360 * 256  # pixels at zoom 0
+    down = (north - south) / 360 * 256 / math.cos(math.radians(middle[0]))
+    return middle, max(0, min(18, math.floor(math.log2(min(800 / across, 560 / down)))))
 
 
 def _collection(drawn: list[tuple[Any, str]]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ KERNEL = os.environ.get("SAMGEO_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PICTURES = os.environ.get("SAMGEO_PICTURES")
 SIDE = 1024
+PLACES = (("x", "width", "col"), ("y", "height", "row"))
 SEED = 8
 GSD_M = 0.25
 
@@ -62,6 +63,12 @@ from pathlib import Path
 print("SAVED", clicks.save("out.gpkg", overwrite=True), clicks.to_gdf().area.tolist())""",
 ]
 
+LEAFLET = """import ipyleaflet
+from samgeo.notebook import attach
+m = ipyleaflet.Map(layers=(), layout={"height": "600px"})
+clicks = attach(m, "scene.tif", labels=["building"])
+m"""
+
 
 def notebook(cells: list[str]) -> str:
     made = [
@@ -78,6 +85,7 @@ def folder(tmp_path_factory):
     subprocess.run([KERNEL, "-c", SCENE], cwd=folder, check=True)
     (folder / "clicks.ipynb").write_text(notebook(CELLS[:1] + CELLS[2:]))
     (folder / "twice.ipynb").write_text(notebook(CELLS[:2]))
+    (folder / "leaflet.ipynb").write_text(notebook([LEAFLET]))
     kernel = folder / "jupyter" / "kernels" / "samgeo-test"
     kernel.mkdir(parents=True)
     line = [KERNEL, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -176,8 +184,8 @@ class Map:
         return self.root.locator(f"button[data-act={name}]")
 
 
-def open_notebook(browser, lab, name, **more):
-    page = browser.new_page(viewport={"width": 1440, "height": 1000}, **more)
+def open_notebook(browser, lab, name, ready=".samgeo canvas"):
+    page = browser.new_page(viewport={"width": 1440, "height": 1000})
     page.faults = []
     page.on("pageerror", lambda error: page.faults.append(str(error)))
     page.goto(f"{lab}/lab/tree/{name}?reset", wait_until="domcontentloaded")
@@ -186,7 +194,7 @@ def open_notebook(browser, lab, name, **more):
     for button in page.get_by_role("button", name="No", exact=True).all():
         button.click()  # JupyterLab asks whether it may show news
     run_all(page)
-    page.locator(".samgeo canvas").first.wait_for(timeout=90_000)
+    page.locator(ready).first.wait_for(timeout=90_000)
     return page
 
 
@@ -446,4 +454,28 @@ def test_the_same_map_twice_and_after_a_reload(browser, lab, truth):
     page.locator(".samgeo canvas").first.wait_for(timeout=90_000)
     again = Map(page, 0)
     again.until(points=1, features=1)
+    page.close()
+
+
+def test_on_a_map_of_ipyleaflet(browser, lab, truth):
+    page = open_notebook(browser, lab, "leaflet.ipynb", ready=".leaflet-container")
+    page.locator(".leaflet-image-layer").wait_for(timeout=60_000)
+    page.wait_for_timeout(2500)
+    picture = page.locator(".leaflet-image-layer").bounding_box()
+
+    def press(one, button):
+        x, y = (picture[side] + picture[size] * one[name] / SIDE for side, size, name in PLACES)
+        page.mouse.click(x, y, button=button)
+
+    started = time.monotonic()
+    press(truth[3], "left")
+    page.locator("path.leaflet-interactive[stroke='#ff8c00']").first.wait_for(state="attached", timeout=60_000)
+    tell(f"ipyleaflet: first click {1000 * (time.monotonic() - started):.0f} ms")
+    press({"col": truth[3]["left"] - 8, "row": truth[3]["top"] - 8}, "right")
+    page.locator("path.leaflet-interactive[fill='#e02424']").wait_for(state="attached", timeout=60_000)
+    assert page.locator(".lm-Menu").count() == 0, "JupyterLab's own menu stays away"
+    shoot(page, "leaflet.png")
+    page.locator("button", has_text="Accept").click()
+    page.locator(".widget-label", has_text="1 accepted").wait_for(timeout=60_000)
+    page.locator("path.leaflet-interactive[stroke='#ffd60a']").first.wait_for(state="attached", timeout=60_000)
     page.close()
