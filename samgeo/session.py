@@ -121,6 +121,7 @@ class Session:
         self._future: list[_Snapshot] = []
         self._store = PolygonStore()
         self._labels: list[str] = []
+        self._removals = 0
 
     def __enter__(self) -> Self:
         return self
@@ -160,6 +161,16 @@ class Session:
     def chosen(self) -> Candidate | None:
         """The candidate that `accept` takes; None if there are none."""
         return self._now.candidates[self._now.chosen] if self._now.candidates else None
+
+    @property
+    def chosen_index(self) -> int | None:
+        """Where that candidate is among `candidates`; None if there are none."""
+        return self._now.chosen if self._now.candidates else None
+
+    @property
+    def removals(self) -> int:
+        """How often `remove` took a feature back: if it has grown, the features are not the old ones and more."""
+        return self._removals
 
     @property
     def features(self) -> Segmentation:
@@ -263,22 +274,25 @@ class Session:
         return len(self._store)
 
     def remove(self, number: int) -> None:
-        """Forget the accepted feature with this id; those after it move up by one.
+        """Forget the accepted feature with this id, for good; those after it move up by one.
 
         Raises `UsageError` if there is none.
         """
         if not 1 <= number <= len(self._store):
             raise UsageError(f"feature {number}: there are {len(self._store)}, counted from 1")
         self._store.keep(np.delete(np.arange(len(self._store)), number - 1))
+        self._removals += 1
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write what was accepted; see `Segmentation.to_file`."""
         return self.features.to_file(path, overwrite=overwrite)
 
     def prefetch(self, x: float, y: float) -> None:
-        """Encode the window that a click at map coordinates would use, so that the click is answered at once."""
-        placed = Prompts(points=[(x, y)], crs="raster").to_pixels(self.grid, native_grid=self._raster.native_grid)
-        self._look(fine_window(self._tiling, placed[0].window, self._seen))
+        """Encode the window that a click at map coordinates would use, so that the click is answered at once.
+
+        Raises as `add_point`.
+        """
+        self._look(self._window_of(self._with_point(x, y, positive=True)))
 
     def is_ready(self, x: float, y: float) -> bool:
         """Whether a click at map coordinates would be answered without encoding. Raises as `add_point`."""
@@ -286,12 +300,15 @@ class Session:
 
     def _with_point(self, x: float, y: float, *, positive: bool) -> _Snapshot:
         """The present clicks and one more, not answered yet."""
-        placed = Prompts(points=[(x, y)], crs="raster").to_pixels(
-            self.grid, native_grid=self._raster.native_grid, valid=self._raster.valid_at
-        )
-        col, row = placed.points[0].tolist()
+        col, row = (float(value) for value in self.grid.to_pixel(x, y))
+        name = self._raster.name.rpartition("/")[2]
+        if not (0 <= col < self.grid.width and 0 <= row < self.grid.height):
+            raise PromptError(f"this place is not on {name}")
+        if not self._raster.valid_at(np.array([int(row)]), np.array([int(col)]))[0]:
+            raise PromptError(f"{name} has no data at this place")
+        point = (col - 0.5, row - 0.5)  # the grid counts pixels from their corners, networks from their centres
         label = FOREGROUND if positive else BACKGROUND
-        return replace(self._now, points=(*self._now.points, (col, row)), labels=(*self._now.labels, label))
+        return replace(self._now, points=(*self._now.points, point), labels=(*self._now.labels, label))
 
     def _go(self, wanted: _Snapshot) -> tuple[Candidate, ...]:
         """Answer a new snapshot of clicks and make it the present one; the present stays if that fails."""
@@ -305,16 +322,16 @@ class Session:
         extent, window = wanted.extent(), wanted.window
         if window is None or margin_px(window, extent, self._tiling) < self._tiling.tile_px // 8:
             window = fine_window(self._tiling, extent, self._seen)
-        return window
-
-    def _answer(self, wanted: _Snapshot) -> _Snapshot:
-        extent, window = wanted.extent(), self._window_of(wanted)
         if margin_px(window, extent, self._tiling) < 0:
             raise PromptError(
                 f"clicks and box span {extent.width} x {extent.height} px: expected what fits into a window of "
                 f"{window.width} px. Fix: begin a new object with clear() or accept(), or open the session with a "
                 "coarser resolution_m"
             )
+        return window
+
+    def _answer(self, wanted: _Snapshot) -> _Snapshot:
+        window = self._window_of(wanted)
         embedding, valid = self._look(window)
         prompt = wanted.prompt().inside(window)
         prompts = stack_prompts([prompt])

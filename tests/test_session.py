@@ -12,6 +12,7 @@ from samgeo.polygons import mask_to_polygon
 from samgeo.session import Session, to_logits
 from samgeo.settings import Settings
 from tests.oracle import OracleModel, OracleScene
+from tests.rasters import write
 
 GRID = Grid(
     width=160, height=120, transform=Affine(0.3, 0.1, 500_000, 0.1, -0.3, 5_538_000), crs=parse_crs("EPSG:32633")
@@ -74,8 +75,11 @@ def test_one_click_gives_three_candidates_in_the_coordinates_of_the_session(sess
 
 def test_what_is_previewed_is_what_is_saved(session, tmp_path):
     session.add_point(*at(25, 25))
+    assert session.chosen_index == 0
     wanted = session.choose(1).geometry
+    assert session.chosen_index == 1
     assert session.accept(label="roof") == 1
+    assert session.chosen_index is None
     assert session.candidates == ()
     session.add_point(*at(100, 130))
     assert session.accept() == 2
@@ -147,8 +151,35 @@ def test_prefetch_makes_the_click_cheap(session, model):
     assert model.encoded == 1
 
 
+def test_prefetch_encodes_the_window_of_the_next_click(session):
+    session.add_point(*at(25, 25))
+    for place in [(28, 30), (2, 2), (40, 60), (60, 25), (50, 50)]:
+        session.prefetch(*at(*place))
+        assert session.is_ready(*at(*place)), place
+
+
+def test_no_window_is_encoded_for_a_click_that_would_be_refused(session, model):
+    session.add_point(*at(25, 25))
+    for ask in (session.prefetch, session.is_ready):
+        with pytest.raises(PromptError, match="clicks and box span"):
+            ask(*at(100, 130))
+    assert model.encoded == 1
+
+
+def test_a_place_without_data_is_named_in_plain_words(tmp_path, model):
+    bands = np.moveaxis(SCENE.image, -1, 0).copy()
+    bands[:, :10] = 0
+    path = write(tmp_path / "scene.tif", bands, nodata=0)
+    with Session(path, model=model, settings=Settings(use_cache=False)) as session:
+        to_map = session.grid.to_map
+        with pytest.raises(PromptError, match=r"^scene\.tif has no data at this place$"):
+            session.add_point(*map(float, to_map(50.5, 5.5)))
+        with pytest.raises(PromptError, match=r"^this place is not on scene\.tif$"):
+            session.add_point(*map(float, to_map(-0.5, 5.5)))
+
+
 def test_clicks_that_cannot_be_used_change_nothing(session):
-    with pytest.raises(PromptError, match="outside"):
+    with pytest.raises(PromptError, match="this place is not on"):
         session.add_point(*at(500, 500))
     with pytest.raises(PromptError, match="beside the object"):
         session.add_point(*at(25, 25), positive=False)
@@ -181,6 +212,7 @@ def test_a_feature_can_be_taken_back(session, tmp_path):
         session.accept(label=label)
     kept = [feature.geometry.wkb for feature in session.features]
     session.remove(2)
+    assert session.removals == 1
     assert [feature.attributes["id"] for feature in session.features] == [1, 2]
     assert [feature.attributes["label"] for feature in session.features] == ["roof", "roof"]
     assert [feature.geometry.wkb for feature in session.features] == [kept[0], kept[2]]

@@ -373,7 +373,7 @@ def test_what_cannot_be_is_said_in_a_line(shown, page):
     page.keyboard.press("-")
     page.wait_for_timeout(200)
     shown.click(-30, 400)
-    shown.says("raster")
+    shown.says("this place is not on scene.tif")
     page.keyboard.press("0")
 
 
