@@ -165,6 +165,20 @@ def test_features_that_code_removed_vanish_too(browser, session):
     assert browser.features == []
 
 
+def test_features_that_code_replaced_are_new(browser, session):
+    for col, row, label in ((130.5, 100.5, "roof"), (25.5, 25.5, "roof"), (25.5, 25.5, "yard")):
+        browser.ask("click", col=col, row=row)
+        browser.ask("accept", label=label)
+    session.remove(1)
+    session.add_point(*map(float, GRID.to_map(130.5, 100.5)))
+    session.accept("pond")
+    browser.conversation.show()
+    assert [item["label"] for item in browser.features] == ["roof", "yard", "pond"]
+    session.remove(1)
+    browser.ask("remove")
+    assert [item["label"] for item in browser.features] == ["yard"]
+
+
 @pytest.mark.parametrize(
     ("ask", "words"),
     [
@@ -216,6 +230,29 @@ def test_a_mistake_of_ours_is_told_and_raised(browser, session, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         browser.ask("undo")
     assert "ZeroDivisionError" in browser.last("state")[0]["error"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_whatever_is_asked_is_answered(browser, session, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    for name in ("add_point", "is_ready", "prefetch"):
+        monkeypatch.setattr(session, name, fail)
+    monkeypatch.setattr(session.raster, "look", fail)
+    place = {"col": 25.5, "row": 25.5}
+    for op, kind in (("click", "state"), ("hover", "hover"), ("prefetch", "fetched")):
+        with pytest.raises(error):
+            browser.ask(op, **place)
+        assert browser.last(kind)[0]["n"] == "1"
+    told = "Interrupted." if error is KeyboardInterrupt else "ZeroDivisionError"
+    assert told in browser.last("state")[0]["error"]
+    with pytest.raises(error):
+        browser.ask("tile", z=0, x=0, y=0)
+    answer = browser.last("tile")[0]
+    assert (answer["z"], answer["x"], answer["y"]) == (0, 0, 0)
+    assert answer["error"]
+    assert answer.get("again", False) == (error is KeyboardInterrupt), "what was interrupted is asked for again"
 
 
 def test_warnings_reach_the_user(browser, session, monkeypatch):

@@ -4,7 +4,7 @@
 
 Messages are small JSON objects; positions in them are columns and rows of the working grid, where (0, 0) is the upper
 left corner of the first pixel. Outlines and tiles travel as bytes beside them. Whatever is asked with an `n` is
-answered with it, also if it fails; the session is then as it was before.
+answered with it, also if it fails or is interrupted; the session is then as it was before.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ class Conversation:
         self._send = send
         self._view: dict[str, Any] = {}
         self._told = 0  # features that the browsers know
+        self._removals = session.removals  # when they were told of them
 
     def hear(self, message: Message) -> None:
-        """Do what a browser asks for. Errors of samgeo are told; others are told and raised."""
+        """Do what a browser asks for. Errors of samgeo are told; others, and an interruption, are told and raised."""
         name = message.get("op")
         act = self._acts.get(name) if isinstance(name, str) else None
         n = message.get("n")
@@ -50,17 +51,21 @@ class Conversation:
                 act(self, message)
             except SamgeoError as error:
                 text = str(error)
-            except Exception as error:
-                self.show(n=n, error=f"{type(error).__name__}: {error}. Please report this; the kernel's log has more")
+            except KeyboardInterrupt:
+                text = "Interrupted."
                 raise
-        said = [str(one.message) for one in caught if issubclass(one.category, SamgeoWarning)]
-        if text or said or name not in QUIET:
-            self.show(n=n, error=text, warning=" ".join(said))
+            except Exception as error:
+                text = f"{type(error).__name__}: {error}. Please report this; the kernel's log has more"
+                raise
+            finally:
+                said = [str(one.message) for one in caught if issubclass(one.category, SamgeoWarning)]
+                if text or said or name not in QUIET:
+                    self.show(n=n, error=text, warning=" ".join(said))
 
     def show(self, *, n: object = None, error: str = "", warning: str = "") -> None:
         """Tell all browsers what the session holds now: clicks, candidates, what was accepted."""
         self._show_features()
-        prompt, chosen = self.session.prompt, self.session.chosen
+        prompt = self.session.prompt
         found = self.session.candidates
         rings, corners = pack([candidate.geometry for candidate in found], self.session.grid)
         # A prompt's integers are the centres of pixels, a browser's their corners.
@@ -76,7 +81,7 @@ class Conversation:
             "points": points,
             "box": None if prompt.box is None else [float(edge) + 0.5 for edge in prompt.box],
             "candidates": [_about(one) | {"rings": r} for one, r in zip(found, rings, strict=True)],
-            "chosen": None if chosen is None else found.index(chosen),
+            "chosen": self.session.chosen_index,
         }
         self._send(state, [corners])
 
@@ -96,7 +101,6 @@ class Conversation:
         session, grid = self.session, self.session.grid
         scene = {
             "type": "scene",
-            "name": session.raster.name.rpartition("/")[2],
             "width": grid.width,
             "height": grid.height,
             "transform": list(grid.transform)[:6],
@@ -112,14 +116,19 @@ class Conversation:
         self.show()
 
     def _tile(self, message: Message) -> None:
-        z, x, y = (_whole(message, name) for name in "zxy")
-        header = {"type": "tile", "z": z, "x": x, "y": y}
+        answer: dict[str, Any] = {"type": "tile"} | {name: message.get(name) for name in "zxy"}
+        told, buffers = {"error": "interrupted", "again": True}, []
         try:
+            z, x, y = (_whole(message, name) for name in "zxy")
             mime, data = tile(self.session.raster, z, x, y)
+            told, buffers = {"mime": mime}, [data]
         except SamgeoError as error:
-            self._send(header | {"error": str(error)}, [])
-        else:
-            self._send(header | {"mime": mime}, [data])
+            told = {"error": str(error)}
+        except Exception as error:
+            told = {"error": f"{type(error).__name__}: {error}"}
+            raise
+        finally:
+            self._send(answer | told, buffers)
 
     def _click(self, message: Message) -> None:
         positive = message.get("positive", True) is True
@@ -134,17 +143,22 @@ class Conversation:
 
     def _hover(self, message: Message) -> None:
         """What one more click would show, if that takes no encoding; changes nothing and complains of nothing."""
-        place, found, ready = self._place(message), None, True
-        with suppress(PromptError):
-            ready = self.session.is_ready(*place)
-            found = self.session.preview(*place, positive=message.get("positive", True) is True) if ready else None
-        rings, corners = pack([] if found is None else [found.geometry], self.session.grid)
-        self._send({"type": "hover", "n": message.get("n"), "ready": ready, "rings": rings}, [corners])
+        found, ready = None, True
+        try:
+            with suppress(PromptError):
+                place = self._place(message)
+                ready = self.session.is_ready(*place)
+                found = self.session.preview(*place, positive=message.get("positive", True) is True) if ready else None
+        finally:
+            rings, corners = pack([] if found is None else [found.geometry], self.session.grid)
+            self._send({"type": "hover", "n": message.get("n"), "ready": ready, "rings": rings}, [corners])
 
     def _prefetch(self, message: Message) -> None:
-        with suppress(PromptError):  # where nothing lies there is nothing to do ahead
-            self.session.prefetch(*self._place(message))
-        self._send({"type": "fetched", "n": message.get("n")}, [])
+        try:
+            with suppress(PromptError):  # where nothing lies there is nothing to do ahead
+                self.session.prefetch(*self._place(message))
+        finally:
+            self._send({"type": "fetched", "n": message.get("n")}, [])
 
     def _choose(self, message: Message) -> None:
         self.session.choose(_whole(message, "index"))
@@ -156,17 +170,20 @@ class Conversation:
         if label and label not in self.labels:
             self.labels.append(label)
 
-    def _remove(self, message: Message) -> None:
-        number = message.get("id", len(self.session.features))
-        self.session.remove(number if isinstance(number, int) else 0)
-        self._told = min(self._told, max(0, int(number) - 1))
+    def _remove(self, message: Message) -> None:  # noqa: ARG002
+        """Forget the feature that was accepted last."""
+        count = len(self.session.features)
+        self.session.remove(count)
+        if self.session.removals == self._removals + 1:  # nobody else has removed any: the others are known
+            self._removals = self.session.removals
+            self._told = min(self._told, count - 1)
         self._show_features(always=True)
 
     def _show_features(self, *, always: bool = False) -> None:
         """Tell of the features that were accepted since the last time; `first` is where they begin."""
         features = self.session.features
-        if len(features) < self._told:  # somebody else has removed some
-            self._told, always = 0, True
+        if self.session.removals != self._removals:  # somebody else has removed some
+            self._told, self._removals, always = 0, self.session.removals, True
         new = [features[index] for index in range(self._told, len(features))]
         if not new and not always and self._told:
             return
