@@ -428,6 +428,17 @@ def test_a_widget_opens_what_a_session_opens(widget, tmp_path, monkeypatch):
         SamMap(path, labels="roof")
 
 
+def test_closing_the_map_closes_the_session_that_it_opened(widget, session, tmp_path):
+    path = write(tmp_path / "scene.tif", np.moveaxis(SCENE.image, -1, 0))
+    own, _ = widget(path, model=OracleModel(SCENE, tile_px=64), settings=NO_CACHE)
+    given, _ = widget(session)
+    for map_ in (own, given):
+        map_.close()
+    with pytest.raises(UsageError, match="the raster is closed"):
+        own.session.add_point(*map(float, own.session.grid.to_map(130.5, 100.5)))
+    assert len(session.add_point(*map(float, GRID.to_map(130.5, 100.5)))) == 1
+
+
 def test_the_files_of_the_page_are_part_of_the_package():
     assert "export default" in str(SamMap._esm)
     assert ".samgeo" in str(SamMap._css)
@@ -463,6 +474,17 @@ def test_a_picture_shows_features_where_they_are(session):
     inside = FAR.repeat(scale, axis=0).repeat(scale, axis=1)
     assert changed[inside].mean() > 0.95
     assert changed[~inside].mean() < 0.01
+
+
+def test_a_picture_shows_the_image_in_holes(session):
+    hole = outline(NEST[2])
+    ring = outline(NEST[0]).difference(hole)
+    plain, drawn = (np.asarray(picture(session, one, width_px=1)) for one in ([], [ring]))
+    scale = plain.shape[0] // GRID.height
+    inside = np.s_[22 * scale : 28 * scale, 22 * scale : 28 * scale]
+    assert (plain[inside] == drawn[inside]).all()
+    beside = np.s_[22 * scale : 28 * scale, 12 * scale : 18 * scale]
+    assert (plain[beside] != drawn[beside]).any(axis=2).all()
 
 
 def test_a_picture_takes_tables_in_any_crs_and_parts(session):

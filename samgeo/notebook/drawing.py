@@ -95,7 +95,14 @@ def _painted(
             if part.geom_type != "Polygon":
                 continue
             rings = [_on_picture(ring, grid, sizes) for ring in shapely.get_rings(part)]
-            painter.polygon(rings[0], fill=colour)
+            if len(rings) == 1:
+                painter.polygon(rings[0], fill=colour)
+            else:  # the image shows through the holes
+                area = Image.new("1", base.size)
+                on_area = ImageDraw.Draw(area)
+                for index, ring in enumerate(rings):
+                    on_area.polygon(ring, fill=int(index == 0))
+                tinted.paste(colour, mask=area)
             lines += [(ring, colour) for ring in rings]
     result = Image.blend(base, tinted, TINT)
     painter = ImageDraw.Draw(result)

@@ -54,9 +54,9 @@ class SamMap(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore] # anywid
 
         Raises as `Session`; warns where the raster is large and has no overviews.
         """
-        if isinstance(labels, str):
-            raise UsageError(f"labels {labels!r}: expected several, for example labels=[{labels!r}]")
+        labels = listed(labels)
         self._session = open_session(source, model=model, settings=settings)
+        self._own = None if self._session is source else self._session
         super().__init__(height=height)
         self._conversation = Conversation(self._session, self._tell, labels=labels)
         self.on_msg(self._hear)
@@ -85,6 +85,16 @@ class SamMap(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore] # anywid
         """Write what was accepted so far; see `Segmentation.to_file`."""
         return self._session.save(path, overwrite=overwrite)
 
+    def close(self) -> None:
+        """Take the map off the page, and close the session with what was accepted; a session that was given stays open.
+
+        Save first. A map that is not closed keeps its raster open as long as the kernel lives.
+        """
+        super().close()
+        own = getattr(self, "_own", None)  # a map that could not be made is closed too
+        if own is not None:
+            own.close()
+
     def refresh(self) -> None:
         """Show what the session holds now."""
         self._conversation.show()
@@ -109,6 +119,13 @@ class SamMap(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore] # anywid
 
     def _hear(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
         self._conversation.hear(content)
+
+
+def listed(labels: Iterable[str]) -> list[str]:
+    """The labels. Raises `UsageError` for a string, which would be one for each letter."""
+    if isinstance(labels, str):
+        raise UsageError(f"labels {labels!r}: expected several, for example labels=[{labels!r}]")
+    return list(labels)
 
 
 def open_session(source: object, *, model: Any, settings: Settings | None) -> Session:
