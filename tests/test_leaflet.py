@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 
 import ipyleaflet
 import numpy as np
 import pyproj
 import pytest
 import shapely
+from affine import Affine
 from PIL import Image
 
-from samgeo.errors import RasterError, UsageError
-from samgeo.grid import Grid
+from samgeo.errors import RasterError, SamgeoWarning, UsageError
+from samgeo.grid import Grid, parse_crs
 from samgeo.notebook import attach
 from samgeo.notebook.overlay import overlay
 from samgeo.pixels import Mask
@@ -69,7 +71,7 @@ def test_right_click_modes_masks_undo_and_redo(attached, session):
     interact(attached, "click", 25.5, 25.5)
     assert [index for _, index in attached._masks.options] == [0, 1, 2]
     attached._masks.value = 2
-    assert session.candidates.index(session.chosen) == 2
+    assert session.chosen_index == 2
     interact(attached, "contextmenu", 12.5, 12.5)
     assert session.prompt.labels.tolist() == [1, 0]
     assert [mark.fill_color for mark in attached._clicks.layers] == ["#12a150", "#e02424"]
@@ -111,6 +113,56 @@ def test_what_cannot_be_is_told_and_loses_nothing(attached, session):
     assert "nothing to accept" in attached._status.value
 
 
+def test_accepted_features_are_drawn_when_they_change(attached, session, monkeypatch):
+    interact(attached, "click", 130.5, 100.5)
+    attached._accept.click()
+    drawn, lonlat = [], attached._lonlat
+    monkeypatch.setattr(attached, "_lonlat", lambda geometry: drawn.append(geometry) or lonlat(geometry))
+    interact(attached, "click", 25.5, 25.5)
+    assert drawn == [session.chosen.geometry]
+    session.remove(1)
+    session.accept("yard")
+    attached.refresh()
+    assert shown(attached._accepted)[0].intersects(in_lonlat(NEST[2]))
+    session.remove(1)
+    attached.refresh()
+    assert shown(attached._accepted) == []
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_the_panel_does_not_stay_at_work(attached, session, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(session, "add_point", fail)
+    with pytest.raises(error):
+        attached._do(session.add_point)
+    assert error.__name__ in attached._status.value
+
+
+def test_warnings_reach_the_user(attached, session, monkeypatch):
+    monkeypatch.setattr(session, "undo", lambda: warnings.warn("mind this", SamgeoWarning, stacklevel=1))
+    attached._do(session.undo)
+    assert attached._status.value == "mind this"
+
+
+def test_a_raster_to_the_poles_is_cut_where_web_maps_end():
+    grid = Grid(width=360, height=180, transform=Affine(1, 0, -180, 0, -1, 90), crs=parse_crs("EPSG:4326"))
+    image = np.full((180, 360, 3), 90, np.uint8)
+    image[80:100] = 200  # ten degrees to each side of the equator
+    with Raster(image, grid=grid) as raster:
+        url, ((south, west), (north, east)) = overlay(raster)
+    assert (west, east) == pytest.approx((-180, 180))
+    assert (south, north) == pytest.approx((-85.0511, 85.0511), abs=1e-3)
+    seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))
+    assert seen.shape[0] == pytest.approx(seen.shape[1], abs=1)
+    bright = (seen[:, seen.shape[1] // 2, 0] > 150).mean()
+    assert bright == pytest.approx(np.arcsinh(np.tan(np.radians(10))) / np.pi, abs=0.01)
+    beyond = Grid(width=36, height=3, transform=Affine(1, 0, 0, 0, -1, 89), crs=grid.crs)
+    with Raster(np.full((3, 36, 3), 90, np.uint8), grid=beyond) as raster, pytest.raises(RasterError, match="web maps"):
+        overlay(raster)
+
+
 def test_detaching_leaves_the_map_as_it_was(session):
     map_ = ipyleaflet.Map()
     layers, controls = map_.layers, map_.controls
@@ -144,6 +196,8 @@ def test_the_raster_lies_where_it_is(session):
 def test_what_is_no_map_and_what_lies_on_none_is_refused(session):
     with pytest.raises(UsageError, match=r"type dict: expected an ipyleaflet or leafmap\.Map"):
         attach({}, session)
+    with pytest.raises(UsageError, match=r"expected several, for example labels=\['roof'\]"):
+        attach(ipyleaflet.Map(), session, labels="roof")
     with pytest.raises(UsageError, match="it has its own"):
         attach(ipyleaflet.Map(), session, settings=NO_CACHE)
     nowhere = Grid(width=GRID.width, height=GRID.height, transform=GRID.transform)

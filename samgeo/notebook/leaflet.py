@@ -15,6 +15,7 @@ other here. There is no server: the raster is laid over the map as one picture.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,11 @@ import ipywidgets
 import shapely
 from pyproj import Transformer
 
-from samgeo.errors import PromptError, RasterError, SamgeoError, UsageError
+from samgeo.errors import PromptError, RasterError, SamgeoError, SamgeoWarning, UsageError
 from samgeo.model.contract import PromptableModel
 from samgeo.notebook.drawing import COLOURS
 from samgeo.notebook.overlay import Bounds, overlay
+from samgeo.notebook.widget import listed, open_session
 from samgeo.pipeline.result import Segmentation
 from samgeo.pixels import FOREGROUND
 from samgeo.session import Session
@@ -54,21 +56,20 @@ def attach(
 
     source: what `Session` takes, or a `Session`. show_raster: lay a picture of the raster over the map, and go there;
     False if the map shows the imagery already.
-    Raises `UsageError` for what is no such map, `RasterError` for a raster without a CRS.
+    Raises `UsageError` for what is no such map, or labels that are one string; `RasterError` without a CRS.
     """
     if not isinstance(map_, ipyleaflet.Map):
         raise UsageError(
             f"a map of type {type(map_).__name__}: expected an ipyleaflet or leafmap.Map. Fix: import leafmap.leafmap, "
             "whose maps are of ipyleaflet; or SamMap, which needs no map"
         )
-    if isinstance(source, Session) and (model is not None or settings is not None):
-        raise UsageError("a session with model= or settings=: it has its own; expected a raster, or a session alone")
-    session = source if isinstance(source, Session) else Session(source, model=model, settings=settings)
+    labels = listed(labels)
+    session = open_session(source, model=model, settings=settings)
     if session.grid.crs is None:
         raise RasterError(
             f"{session.raster.name}: has no CRS, so it lies on no map. Fix: rio edit-info --crs EPSG:CODE"
         )
-    return Attached(map_, session, labels=list(labels), show_raster=show_raster)
+    return Attached(map_, session, labels=labels, show_raster=show_raster)
 
 
 class _NoMenu(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore] # anywidget says little of its types
@@ -90,6 +91,7 @@ class Attached:
         self._from_map = Transformer.from_crs(LONLAT, session.grid.crs_wkt, always_xy=True)
         self._corner: tuple[float, float] | None = None
         self._layers: list[Any] = []
+        self._sent = (0, 0)  # how many features the map shows, and how many had been removed then
         if show_raster:
             picture, bounds = overlay(session.raster)
             self._layers.append(ipyleaflet.ImageOverlay(url=picture, bounds=bounds, name=session.raster.name))
@@ -130,14 +132,16 @@ class Attached:
         """Show what the session holds now."""
         chosen = self.session.chosen
         self._candidate.data = _collection([] if chosen is None else [(self._lonlat(chosen.geometry), CANDIDATE)])
-        colours = [(feature, self._colour(feature.attributes["label"])) for feature in self.session.features]
-        self._accepted.data = _collection([(self._lonlat(one.geometry), colour) for one, colour in colours])
+        count = len(self.session.features)
+        if self._sent != (count, self.session.removals):
+            self._sent = (count, self.session.removals)
+            colours = [(feature, self._colour(feature.attributes["label"])) for feature in self.session.features]
+            self._accepted.data = _collection([(self._lonlat(one.geometry), colour) for one, colour in colours])
         self._clicks.layers = self._marks()
         found = self.session.candidates
         self._masks.options = [(f"{index + 1}  {one.score:.2f}", index) for index, one in enumerate(found)]
-        self._masks.value = None if chosen is None else found.index(chosen)
+        self._masks.value = self.session.chosen_index
         self._accept.disabled = chosen is None
-        count = len(self.session.features)
         self._status.value = f"{count} accepted"
 
     # What the user does
@@ -169,13 +173,21 @@ class Attached:
     def _do(self, act: Callable[[], object]) -> None:
         """Act on the session, and show what came of it or why nothing did."""
         self._status.value = "at work ..."
-        try:
-            act()
-        except SamgeoError as error:
-            self.refresh()
-            self._status.value = str(error)
-        else:
-            self.refresh()
+        told = ""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", SamgeoWarning)
+            try:
+                act()
+            except SamgeoError as error:
+                told = str(error)
+            except BaseException as error:  # an interruption too
+                told = f"{type(error).__name__}: {error}"
+                raise
+            finally:
+                said = [str(one.message) for one in caught if issubclass(one.category, SamgeoWarning)]
+                self.refresh()
+                if told or said:
+                    self._status.value = " ".join([told, *said]).strip()
 
     def _take(self) -> None:
         label = self._label.value.strip()
@@ -185,9 +197,8 @@ class Attached:
             self._label.options = tuple(self._labels)
 
     def _choose(self, change: dict[str, Any]) -> None:
-        chosen = self.session.chosen
-        index = change["new"]
-        if index is not None and chosen is not None and index != self.session.candidates.index(chosen):
+        chosen, index = self.session.chosen_index, change["new"]
+        if index is not None and chosen is not None and index != chosen:
             self._do(lambda: self.session.choose(index))
 
     # What the map shows
