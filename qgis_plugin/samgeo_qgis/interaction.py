@@ -51,6 +51,9 @@ class Interaction(QObject):
         """What waits for a session: arguments of `_at`."""
         self._asked = []
         """Clicks that the engine has heard and not answered."""
+        self._withdrawn = []
+        """Those of them that were taken back meanwhile, newest first."""
+        self._saving = False
         self.marks = Marks(canvas)
         self._hover, self._hover_next = 0, None
         self._epoch, self._object = 0, 0
@@ -138,7 +141,13 @@ class Interaction(QObject):
         self.marks.hide("hover")
 
     def undo(self):
-        """Take the last click or box back."""
+        """Take the last click or box back; one that is not answered yet goes as soon as it is."""
+        if self._unsay():
+            return
+        heard = self._heard()
+        if heard:
+            self._withdrawn.append(heard[-1])
+            return
         if self.waits or self._session is None or not self.steps:
             return
         taken = [self.steps.pop()]
@@ -161,7 +170,7 @@ class Interaction(QObject):
     def clear(self):
         """Forget the clicks on this object."""
         self._object += 1
-        self.steps, self.undone, self._then, self._asked = [], [], [], []
+        self.steps, self.undone, self._then, self._asked, self._withdrawn = [], [], [], [], []
         if self._session is not None:
             self._ask("clear")
         self.stop_hovering()
@@ -173,11 +182,26 @@ class Interaction(QObject):
         return bool(self._asked) or any(not quietly for _, _, quietly in self._then)
 
     def cancel(self):
-        """Wait no longer for the last click: another engine hears the ones before it."""
+        """Wait no longer for the last click. Returns True if another engine must hear the ones before it."""
+        if self._unsay():
+            return False
+        self._asked, self._withdrawn = self._heard()[:-1], []
         self.engine.stop(at_once=True)
-        self._lose()
         self.begin_again()
         self.warm_up()
+        return True
+
+    def _heard(self):
+        """Clicks without an answer that were not taken back."""
+        return [step for step in self._asked if not _is_in(step, self._withdrawn)]
+
+    def _unsay(self):
+        """Drop the newest of the clicks that the engine has not heard yet, if there are any."""
+        clicks = [one for one in self._then if not one[2]]
+        if clicks:
+            self._then = [one for one in self._then if one is not clicks[-1]]
+            self.changed.emit()
+        return bool(clicks)
 
     def accept(self, target, label):
         """Add the chosen candidate to a layer; `saved` tells when it is there."""
@@ -188,7 +212,7 @@ class Interaction(QObject):
             self.told.emit(tr("Nothing to save yet: click on an object first."))
             return
         crs, source, steps, prompt = self._crs, self.layer.name(), list(self.steps), json.dumps(self.steps)
-        smallest, epoch = self.smallest_m2, self._epoch
+        smallest, epoch, number = self.smallest_m2, self._epoch, self._object
         try:
             prepare(target)
         except OSError as error:
@@ -196,6 +220,7 @@ class Interaction(QObject):
             return
 
         def add(header, payload):
+            self._saving = False
             attributes = dict(header["attributes"])
             attributes.update(prompt=prompt, source=source, created=QDateTime.currentDateTime())
             (parts,) = outlines([header], payload)
@@ -206,8 +231,12 @@ class Interaction(QObject):
                 append(target, polygons, crs, attributes)
             except Exception as error:  # a layer that was deleted, a place that its CRS does not know, ...
                 self.told.emit(str(error))
-                self.steps = steps
-                self._replay()
+                if number == self._object:
+                    self.steps = steps
+                    self._then = [one for one in self._then if one[2]]  # they were meant for the next object
+                    if self._session is not None:
+                        self._replay()
+                self._go_on()
                 return
             self._object += 1
             self.steps, self.undone = [], []
@@ -215,8 +244,16 @@ class Interaction(QObject):
                 self._ask("clear")
             self._show([], None, b"")
             self.saved.emit()
+            self._go_on()
 
-        self._ask("accept", add, always=True, label=label or None)
+        def refused():
+            self._saving = False
+            if number == self._object:
+                self._then = [one for one in self._then if one[2]]
+            self._go_on()
+
+        self._saving = True
+        self._ask("accept", add, always=True, refused=refused, label=label or None)
 
     def forget(self):
         """Let go of the layer, the engine's session, and all that the map shows."""
@@ -230,7 +267,7 @@ class Interaction(QObject):
     def begin_again(self):
         """Open the layer anew, and say again what is not saved yet, and what was not answered yet."""
         back = self._back() if self._crs is not None else None
-        waiting = [(back.transform(_middle(step)), self._again(step), False) for step in self._asked] + self._then
+        waiting = [(back.transform(_middle(step)), self._again(step), False) for step in self._heard()] + self._then
         self._close(self._session)
         self._lose()
         self._show([], None, b"")
@@ -267,7 +304,7 @@ class Interaction(QObject):
             center = crop = None
         if center is None or (path is not None and not self.layer.extent().contains(center)):
             tell(tr("This place is not on {}.").format(self.layer.name()))
-        elif self._opening:
+        elif self._opening or self._saving or self._withdrawn:
             self._then.append((point, then, quietly))
         elif self._session is not None and self._shows(center, crop):
             then(self._transform().transform(QgsPointXY(point)))
@@ -338,12 +375,16 @@ class Interaction(QObject):
             self.changed.emit()
             return
         self._session = answer["session"]
-        waiting, self._then = self._then, []
         self._replay()
+        self._go_on()
+        self.changed.emit()
+
+    def _go_on(self):
+        """Ask what waited for a session, for an object to be saved, or for a click to be taken back."""
+        waiting, self._then = self._then, []
         clicks = [one for one in waiting if not one[2]]
         for one in clicks or waiting:  # a look ahead would keep a click waiting
             self._at(*one)
-        self.changed.emit()
 
     def _replay(self):
         """Say again what the object at hand was told."""
@@ -361,7 +402,7 @@ class Interaction(QObject):
         self.stop_hovering()
         self._session, self._crop, self._job = None, None, None
         self.waits, self._opening, self._unopened = 0, False, False
-        self._then, self._asked = [], []
+        self._then, self._asked, self._withdrawn, self._saving = [], [], [], False
         self._epoch += 1
 
     # Asking
@@ -374,15 +415,31 @@ class Interaction(QObject):
             self._asked.append(step)
 
         def then(answer, payload):
-            self._unask(step)
-            self.steps.append(step)
-            self.undone = []
-            self._answered(answer, payload)
+            self._asked = [one for one in self._asked if one is not step]
+            if not _is_in(step, self._withdrawn):
+                self.steps.append(step)
+                self.undone = []
+                self._answered(answer, payload)
+            self._take_back()
 
-        self._ask(op, then, refused=lambda: self._unask(step), **header)
+        def refused():
+            self._asked = [one for one in self._asked if one is not step]
+            if _is_in(step, self._withdrawn):
+                self._withdrawn = [one for one in self._withdrawn if one is not step]
+                self._take_back()
 
-    def _unask(self, step):
-        self._asked = [one for one in self._asked if one is not step]
+        self._ask(op, then, refused=refused, **header)
+
+    def _take_back(self):
+        """Once all clicks are answered, undo those that were taken back meanwhile."""
+        if self._asked:
+            return
+        taken, self._withdrawn = self._withdrawn, []
+        if taken:
+            self.undone = [[step] for step in taken]
+            for _ in taken:
+                self._ask("undo")
+        self._go_on()
 
     def _look(self, op, place, then=lambda header, payload: None, failed=lambda message: None):
         """Ask what changes nothing. Returns the number of the request."""
@@ -471,6 +528,11 @@ class Interaction(QObject):
             self.marks.draw("hover", geometry(parts[0], self._back()))
         else:
             self.marks.hide("hover")
+
+
+def _is_in(step, steps):
+    """Whether it is this very step: two clicks may be alike."""
+    return any(step is one for one in steps)
 
 
 def _middle(step):

@@ -164,7 +164,7 @@ class Plugin(QObject):
     def _wants(self, name):
         """Whether a key is the plugin's now; QGIS's own undo has it where nothing was clicked."""
         if name in ("undo", "back"):
-            return bool(self.interaction.steps)
+            return bool(self.interaction.steps) or self.interaction.is_answering
         return bool(self.interaction.undone) if name == "redo" else True
 
     def _layers_go(self, names):
@@ -183,8 +183,8 @@ class Plugin(QObject):
     def _clear(self):
         """Begin again; or, while a click is answered, take that click back and wait no longer."""
         if self.interaction.is_answering:
-            self.interaction.cancel()
-            self.dock.say(tr("Cancelled; the engine starts anew."))
+            anew = self.interaction.cancel()
+            self.dock.say(tr("Cancelled; the engine starts anew.") if anew else tr("Cancelled."))
         else:
             self.interaction.clear()
 

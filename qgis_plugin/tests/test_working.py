@@ -19,6 +19,7 @@ from qgis.core import (
     QgsPointXY,
     QgsProject,
     QgsRasterLayer,
+    QgsRectangle,
 )
 from qgis.PyQt.QtCore import QPoint, Qt
 from qgis.PyQt.QtTest import QTest
@@ -249,6 +250,110 @@ def test_a_setting_that_is_changed_while_an_object_is_saved_leaves_no_click_behi
     assert plugin.interaction.steps == []
     assert plugin.interaction.candidates == []
     layer.rollBack()
+
+
+def test_a_click_while_an_object_is_saved_is_on_the_next_object(start, fake, tmp_path):
+    fake(delays={"accept": 0.3})
+    plugin = start()
+    settle(plugin)
+    layer = plugin._new_target(str(tmp_path / "objects.gpkg"))
+    click(plugin, 60)
+    settle(plugin)
+    press(plugin, Qt.Key.Key_Return)
+    click(plugin, 180)
+    assert plugin.interaction.is_answering
+    wait_for(lambda: layer.featureCount() == 1 and not plugin.interaction.is_answering)
+    settle(plugin)
+    assert [step["x"] for step in plugin.interaction.steps] == [pytest.approx(LEFT + PIXEL * 180, abs=1)]
+    assert plugin.interaction.outline().contains(QgsPointXY(LEFT + PIXEL * 180 + 3, TOP - PIXEL * 128))
+    press(plugin, Qt.Key.Key_Return)
+    wait_for(lambda: layer.featureCount() == 2)
+    settle(plugin)
+    layer.rollBack()
+
+
+def test_an_object_that_cannot_be_saved_stays_without_the_click_after_it(start, fake, tmp_path):
+    fake(delays={"accept": 0.3}, refuse="accept")
+    plugin = start()
+    settle(plugin)
+    plugin._new_target(str(tmp_path / "objects.gpkg"))
+    click(plugin, 60)
+    settle(plugin)
+    press(plugin, Qt.Key.Key_Return)
+    click(plugin, 180)
+    settle(plugin)
+    assert plugin.iface.bar.messages == ["accept: no"]
+    assert not plugin.interaction.is_answering
+    assert len(plugin.interaction.steps) == 1
+    click(plugin, 64)
+    settle(plugin)
+    assert len(plugin.interaction.steps) == 2
+
+
+UNDO = (Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+REDO = (Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+
+
+def test_a_click_is_taken_back_before_it_is_answered(start, fake):
+    fake(delays={"point": 0.3})
+    plugin = start()
+    settle(plugin)
+    one, process = plugin.interaction, plugin.engine._process.processId()
+    click(plugin, 60)
+    assert plugin._wants("undo"), "QGIS would take back what was saved last"
+    press(plugin, *UNDO)
+    click(plugin, 100)
+    click(plugin, 140)
+    press(plugin, *UNDO)
+    wait_for(lambda: not one.is_answering)
+    settle(plugin)
+    assert [round((step["x"] - LEFT) / PIXEL) for step in one.steps] == [pytest.approx(100, abs=2)]
+    assert one.outline().contains(QgsPointXY(one.steps[0]["x"] + 3, one.steps[0]["y"]))
+    click(plugin, 180)
+    press(plugin, *UNDO)
+    settle(plugin)
+    assert len(one.steps) == 1
+    press(plugin, *REDO)
+    settle(plugin)
+    assert len(one.steps) == 2
+    assert one.outline().contains(QgsPointXY(one.steps[1]["x"] + 3, one.steps[1]["y"]))
+    assert plugin.engine._process.processId() == process
+    assert not plugin._wants("redo")
+
+
+def test_a_click_that_is_taken_back_and_refused_leaves_those_before(start, fake):
+    plugin = start()
+    settle(plugin)
+    click(plugin, 60)
+    settle(plugin)
+    plugin.interaction.begin_again()
+    fake(refuse="box", delays={"box": 0.3})
+    plugin.engine.command = interpreter.command()
+    plugin.engine.stop()
+    plugin.interaction.begin_again()
+    settle(plugin)
+    plugin.interaction.box(QgsRectangle(LEFT + 10, TOP - 30, LEFT + 30, TOP - 10))
+    press(plugin, Qt.Key.Key_Backspace)
+    settle(plugin)
+    assert len(plugin.interaction.steps) == 1
+    assert len(plugin.interaction.candidates) == 3
+    click(plugin, 90)
+    settle(plugin)
+    assert len(plugin.interaction.steps) == 2
+
+
+def test_escape_takes_the_last_of_several_waiting_clicks_back(start, fake):
+    fake(delays={"point": 1.0})
+    plugin = start()
+    settle(plugin)
+    click(plugin, 60)
+    click(plugin, 180)
+    fake()
+    plugin.engine.command = interpreter.command()
+    press(plugin, Qt.Key.Key_Escape)
+    settle(plugin)
+    (step,) = plugin.interaction.steps
+    assert step["x"] == pytest.approx(LEFT + PIXEL * 60, abs=1)
 
 
 def test_fifty_clicks_are_taken_back_and_done_again(start):

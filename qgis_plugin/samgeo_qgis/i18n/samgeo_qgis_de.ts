@@ -256,16 +256,20 @@
       <translation>Engine…</translation>
     </message>
     <message>
-      <source>Cancelled; the engine starts anew.</source>
-      <translation>Abgebrochen; die Engine startet neu.</translation>
-    </message>
-    <message>
       <source>A GeoPackage for the objects</source>
       <translation>Ein GeoPackage für die Objekte</translation>
     </message>
     <message>
       <source>Saved.</source>
       <translation>Gespeichert.</translation>
+    </message>
+    <message>
+      <source>Cancelled; the engine starts anew.</source>
+      <translation>Abgebrochen; die Engine startet neu.</translation>
+    </message>
+    <message>
+      <source>Cancelled.</source>
+      <translation>Abgebrochen.</translation>
     </message>
     <message>
       <source>Segment everything</source>
