@@ -127,6 +127,17 @@ def test_clicks_boxes_and_what_is_accepted_are_those_of_a_session(client: Client
     assert "expected one of" in client.refused("clear", session=name)
 
 
+def test_a_look_that_must_not_encode_says_what_is_not_ready(client: Client, raster: Path) -> None:
+    x, y = on_the_roof()
+    name = opened(client, raster)
+    told, payload = client.ask("preview", session=name, x=x, y=y, encode=False)
+    assert (told["candidates"], told["ready"], payload) == ([], False, b"")
+    encoded, outline = client.ask("preview", session=name, x=x, y=y)
+    assert encoded["ready"]
+    assert client.ask("preview", session=name, x=x, y=y, encode=False)[1] == outline != b""
+    client.ask("close", session=name)
+
+
 def test_a_crop_is_as_good_as_a_file(client: Client, raster: Path) -> None:
     x, y = on_the_roof()
     file = opened(client, raster)

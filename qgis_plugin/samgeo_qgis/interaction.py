@@ -8,7 +8,7 @@ one with another look, until the object is saved or cleared.
 import json
 
 from qgis.core import QgsCoordinateTransform, QgsPointXY, QgsProject, QgsRectangle
-from qgis.PyQt.QtCore import QDateTime, QObject, pyqtSignal
+from qgis.PyQt.QtCore import QDateTime, QObject, QTimer, pyqtSignal
 
 from .frames import outlines
 from .interpreter import DEFAULT_MODEL
@@ -18,6 +18,8 @@ from .source import CROP_PX, Crop, bands, local_file, native, wkt
 from .texts import tr
 from .tidy import sizes, without_pieces
 
+REST_MS = 400
+"""How long the mouse rests before what lies under it is encoded; a click elsewhere would wait for that."""
 SAME_PLACE = 0.02
 """Engine and QGIS mean the same place if the corners differ by less than this share of the raster's size."""
 
@@ -56,6 +58,11 @@ class Interaction(QObject):
         self._saving = False
         self.marks = Marks(canvas)
         self._hover, self._hover_next = 0, None
+        self._hovered = None
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST_MS)
+        self._rest.timeout.connect(lambda: self._look_at(self._hovered, encode=True))
         self._epoch, self._object = 0, 0
         engine.died.connect(self._died)
         canvas.destinationCrsChanged.connect(self._redraw)
@@ -113,31 +120,43 @@ class Interaction(QObject):
         self._at(rectangle.center(), ask)
 
     def hover(self, point):
-        """What a click would show. One place is looked at at a time, and then the last one that the mouse came to."""
+        """What a click would show. One place is looked at at a time, and then the last one that the mouse came to.
+
+        A place that is not encoded yet is, once the mouse rests there.
+        """
+        self._rest.stop()
+        self._look_at(point, encode=False)
+
+    def _look_at(self, point, encode):
         if self.waits or self.layer is None or self._unopened or not self.engine.is_running:
             return
         if self._hover:
             self._hover_next = point
         else:
-            self._at(point, self._preview, quietly=True)
+            self._hovered = point
+            self._at(point, lambda place: self._preview(place, encode), quietly=True)
 
-    def _preview(self, place):
+    def _preview(self, place, encode):
         epoch = self._epoch
 
         def show(header, payload):
             self._hover = 0
             if epoch == self._epoch and not self.waits:
                 self._show_hover(header, payload)
+                if not header.get("ready", True):
+                    self._rest.start()
             point, self._hover_next = self._hover_next, None
             if point is not None:
                 self.hover(point)
 
-        self._hover = self._look("preview", place, show, lambda message: show({"candidates": []}, b""))
+        nothing = {"candidates": []}
+        self._hover = self._look("preview", place, show, lambda message: show(nothing, b""), encode=encode)
 
     def stop_hovering(self):
         """Show nothing under the mouse."""
         self.engine.forget(self._hover)
         self._hover, self._hover_next = 0, None
+        self._rest.stop()
         self.marks.hide("hover")
 
     def undo(self):
@@ -409,7 +428,7 @@ class Interaction(QObject):
 
     def _step(self, op, **header):
         """A click, a box or a choice, which counts once the engine has taken it."""
-        self.marks.hide("hover")
+        self.stop_hovering()
         step = {"op": op, **header}
         if op != "choose":
             self._asked.append(step)
@@ -441,9 +460,9 @@ class Interaction(QObject):
                 self._ask("undo")
         self._go_on()
 
-    def _look(self, op, place, then=lambda header, payload: None, failed=lambda message: None):
+    def _look(self, op, place, then=lambda header, payload: None, failed=lambda message: None, **header):
         """Ask what changes nothing. Returns the number of the request."""
-        return self.engine.ask(op, then, failed, session=self._session, x=place.x(), y=place.y())
+        return self.engine.ask(op, then, failed, session=self._session, x=place.x(), y=place.y(), **header)
 
     def _ask(self, op, then=None, always=False, refused=lambda: None, **header):
         """Ask about the session; answers about an object that was cleared are not heard, but for `always`."""

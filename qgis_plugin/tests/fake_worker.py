@@ -1,6 +1,8 @@
 """A worker that knows no model: squares around each click, as late and as wrong as a test wants.
 
-python fake_worker.py '{"transform": [...], "width": 256, "height": 256, "delays": {"point": 5}}'
+python fake_worker.py '{"transform": [...], "width": 256, "height": 256, "delays": {"point": 5}, "encode": 1}'
+
+encode: seconds that the first look takes that may encode.
 """
 
 import json
@@ -14,7 +16,7 @@ from samgeo_qgis.frames import PROTOCOL, Decoder, encode
 
 WANTED = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
 UNIT = WANTED.get("unit", 1.0)
-STATE = {"clicks": [], "undone": [], "chosen": 0, "kept": 5_000_000}
+STATE = {"clicks": [], "undone": [], "chosen": 0, "kept": 5_000_000, "encoded": False}
 
 
 def square(x, y, half):
@@ -48,6 +50,16 @@ def candidates():
     return {"candidates": parts, "chosen": STATE["chosen"]}, corners
 
 
+def looked(header):
+    if WANTED.get("encode") and not STATE["encoded"]:
+        if not header.get("encode", True):
+            return {"candidates": [], "ready": False}, b""
+        time.sleep(WANTED["encode"])
+        STATE["encoded"] = True
+    parts, corners = told(header["x"], header["y"], (8,))
+    return {"candidates": parts, "ready": True}, corners
+
+
 def click(x, y):
     STATE["clicks"].append((x, y))
     STATE["chosen"] = 0
@@ -66,8 +78,7 @@ def answer(header, payload):
         CHANGES[op](header)
         return candidates()
     if op == "preview":
-        parts, corners = told(header["x"], header["y"], (8,))
-        return {"candidates": parts}, corners
+        return looked(header)
     if op == "accept":
         (part,), corners = told(*STATE["clicks"][-1], ((8, 4, 2)[STATE["chosen"]],))
         STATE["clicks"] = []

@@ -173,6 +173,27 @@ def test_a_look_that_comes_after_the_click_is_not_shown(start, fake):
     assert "candidate" in plugin.interaction.marks.bands
 
 
+def test_what_lies_under_the_mouse_is_encoded_when_it_rests(start, fake, monkeypatch):
+    fake(encode=0.5)
+    plugin = start()
+    settle(plugin)
+    one, asked = plugin.interaction, listen(monkeypatch, plugin)
+    for metres in range(20, 60):  # never at rest
+        one.hover(QgsPointXY(LEFT + metres, TOP - metres))
+        QTest.qWait(20)
+    began = time.monotonic()
+    click(plugin)
+    settle(plugin)
+    assert time.monotonic() - began < 0.3, "a click waits for no look"
+    assert {header["encode"] for op, header in asked if op == "preview"} == {False}
+    one.hover(QgsPointXY(LEFT + 80, TOP - 80))
+    wait_for(lambda: "hover" in one.marks.bands, seconds=10)
+    assert [header["encode"] for op, header in asked if op == "preview"][-2:] == [False, True]
+    one.hover(QgsPointXY(LEFT + 90, TOP - 90))
+    wait_for(lambda: one.marks.bands["hover"].asGeometry().contains(QgsPointXY(LEFT + 94, TOP - 90)), seconds=10)
+    assert not asked[-1][1]["encode"]
+
+
 def test_a_mouse_that_never_rests_asks_ten_times_a_second(start, monkeypatch):
     plugin = start()
     settle(plugin)

@@ -156,10 +156,14 @@ def _box(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noq
 
 
 def _preview(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:  # noqa: ARG001
-    """What one more click at `x`, `y` would show; nothing changes."""
+    """What one more click at `x`, `y` would show; nothing changes. Without `encode` only if that takes no encoding."""
     session = _session(desk, header)
-    found = session.preview(*_place(header), positive=_get(header, "positive", bool, True))
-    return _told([] if found is None else [found])
+    place, positive = _place(header), _get(header, "positive", bool, True)
+    if not _get(header, "encode", bool, True) and not session.is_ready(*place):
+        return Frame({"candidates": [], "ready": False})
+    found = session.preview(*place, positive=positive)
+    told = _told([] if found is None else [found])
+    return Frame(told.header | {"ready": True}, told.payload)
 
 
 def _after(act: Callable[[Session], object]) -> Operation:
