@@ -24,7 +24,7 @@ class Plugin(QObject):
         self.iface = iface
         self.action = None
         self.provider = None
-        self.dock = self.tool = self.engine = self.interaction = self.memory = None
+        self.dock = self.tool = self.engine = self.interaction = self.memory = self._keys = None
         self.translator = texts.install()
         self.actions = {}
 
@@ -58,15 +58,17 @@ class Plugin(QObject):
             self.iface.mapCanvas().unsetMapTool(self.tool)
             self.engine.stop()
             self.memory.close()
+            for widget in self._heard():
+                widget.removeEventFilter(self._keys)
             QgsProject.instance().layersWillBeRemoved.disconnect(self._layers_go)
             for one in self.actions.values():
                 if hasattr(self.iface, "unregisterMainWindowAction"):
                     self.iface.unregisterMainWindowAction(one)
                 one.deleteLater()
             self.iface.removeDockWidget(self.dock)
-            for part in (self.dock, self.tool, self.interaction, self.engine):
+            for part in (self._keys, self.dock, self.tool, self.interaction, self.engine):
                 part.deleteLater()
-            self.dock = self.tool = self.interaction = self.engine = self.memory = None
+            self._keys = self.dock = self.tool = self.interaction = self.engine = self.memory = None
             self.actions = {}
         if self.translator is not None:
             QCoreApplication.removeTranslator(self.translator)
@@ -112,7 +114,7 @@ class Plugin(QObject):
         self.tool.activated.connect(lambda: self._enable(True))
         self.tool.deactivated.connect(self._rest)
         self._keys = Keys(self.actions, self._wants, self)
-        for widget in (canvas, canvas.viewport(), self.dock):
+        for widget in self._heard():
             widget.installEventFilter(self._keys)
         QgsProject.instance().layersWillBeRemoved.connect(self._layers_go)
         self.interaction.changed.connect(self._changed)
@@ -129,6 +131,10 @@ class Plugin(QObject):
         self.memory = Memory(self.dock)
         self._raster_changed(self.dock.raster.currentLayer())
         self._enable(False)
+
+    def _heard(self):
+        """Where keys are the plugin's."""
+        return self.iface.mapCanvas(), self.iface.mapCanvas().viewport(), self.dock
 
     def _make_actions(self):
         wanted = {

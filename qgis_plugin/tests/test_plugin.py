@@ -1,5 +1,6 @@
 """The plugin as QGIS loads it: what it builds, what its keys do, and that it leaves nothing behind."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -95,6 +96,15 @@ def plugin(face, scene):
     one.unload()
 
 
+@contextlib.contextmanager
+def what_is_raised():
+    """What slots and filters raise goes nowhere else."""
+    raised, before = [], sys.excepthook
+    sys.excepthook = lambda kind, error, trace: raised.append(error)
+    yield raised
+    sys.excepthook = before
+
+
 def at(plugin, scene):
     return plugin.iface.canvas.getCoordinateTransform().transform(scene.x, scene.y).toQPointF().toPoint()
 
@@ -187,6 +197,18 @@ def test_load_and_unload_five_times_leaves_nothing(face, scene):
         assert len(face.canvas.scene().items()) == scene_items
         assert not [one for one in face.window.findChildren(QAction) if one.objectName().startswith("samgeo_")]
         plugin.deleteLater()
+
+
+def test_keys_on_the_map_are_nobodys_after_unloading(face):
+    plugin = classFactory(face)
+    plugin.initGui()
+    plugin.action.setChecked(True)
+    plugin.unload()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    with what_is_raised() as raised:
+        for widget in (face.canvas, face.canvas.viewport()):
+            QTest.keyClick(widget, Qt.Key.Key_Return)
+    assert raised == []
 
 
 def test_loading_brings_none_of_the_engine_into_qgis(scene):
