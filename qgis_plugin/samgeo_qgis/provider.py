@@ -27,9 +27,11 @@ from qgis.PyQt.QtGui import QIcon
 
 from . import interpreter
 from .engine import clean_process
-from .source import local_file
+from .source import local_file, wkt
 from .texts import tr
 
+ENDINGS = ("gpkg", "shp", "geojson", "fgb", "parquet")
+"""Of what samgeo writes."""
 HERE = os.path.dirname(__file__)
 KILL_AFTER_MS = 10_000
 """What samgeo has to end in after it is asked to; it leaves what is done, and goes on from there next time."""
@@ -49,6 +51,15 @@ class Provider(QgsProcessingProvider):
     def icon(self):
         """Ours."""
         return QIcon(os.path.join(HERE, "icons", "samgeo.svg"))
+
+    def supportsNonFileBasedOutput(self):
+        """Databases and layers in memory: none."""
+        return False
+
+    def supportedOutputVectorLayerExtensions(self):
+        """What samgeo writes and this QGIS reads."""
+        known = QgsVectorFileWriter.supportedFormatExtensions()
+        return [ending for ending in ENDINGS if ending in known]
 
     def loadAlgorithms(self):
         """All of them."""
@@ -136,17 +147,20 @@ class Command(QgsProcessingAlgorithm):
                     layer.name()
                 )
             )
-        self._options = [*self.own(parameters, context, feedback), *self._common(parameters, context)]
+        crs = layer.crs()
+        given = ["--raster-crs", wkt(crs)] if crs.isValid() and crs != layer.dataProvider().crs() else []
+        self._options = [*self.own(parameters, context, feedback), *self._common(parameters, context), *given]
         return True
 
     def processAlgorithm(self, parameters, context, feedback):
         """Run samgeo and tell how far it is."""
         if not self.WRITES:
-            self.call(["encode", self._path, *self._options, "--progress", "json"], feedback)
+            self.call(["encode", self._path, *self._options, "--progress", "json"], feedback, goes_on=True)
             return {}
         output = self.parameterAsOutputLayer(parameters, self.OUTPUT, context)
         file = output.partition("|")[0]
-        self.call(["segment", self._path, file, *self._options, "--progress", "json", "--overwrite"], feedback)
+        named = not os.path.abspath(file).startswith(os.path.abspath(QgsProcessingUtils.tempFolder()))
+        self.call(["segment", self._path, file, *self._options, "--progress", "json", "--overwrite"], feedback, named)
         return {self.OUTPUT: output}
 
     def _common(self, parameters, context):
@@ -169,8 +183,11 @@ class Command(QgsProcessingAlgorithm):
         parameter.setFlags(parameter.flags() | QgsProcessingParameterDefinition.Flag.FlagAdvanced)
         self.addParameter(parameter)
 
-    def call(self, arguments, feedback):
-        """Run samgeo to its end. Raises QgsProcessingException with its last words if it fails or is cancelled."""
+    def call(self, arguments, feedback, goes_on):
+        """Run samgeo to its end. Raises QgsProcessingException with its last words if it fails or is cancelled.
+
+        goes_on: whether the same call finds what a cancelled one has done.
+        """
         python = interpreter.find_python()
         if python is None:
             raise QgsProcessingException(
@@ -192,7 +209,9 @@ class Command(QgsProcessingAlgorithm):
                 if not process.waitForFinished(KILL_AFTER_MS):
                     process.kill()
                     process.waitForFinished()
-                raise QgsProcessingException(tr("Cancelled. The same call goes on from here."))
+                raise QgsProcessingException(
+                    tr("Cancelled. The same call goes on from here.") if goes_on else tr("Cancelled.")
+                )
         _hear(process, feedback, said)
         if process.exitStatus() != QProcess.ExitStatus.NormalExit or process.exitCode() not in (0, 10):
             raise QgsProcessingException(
@@ -209,7 +228,8 @@ class Everything(Command):
     NAME, TITLE = "everything", "Segment everything"
     HELP = (
         "Finds the objects of a raster without being told what to look for, and says in the column label what it takes "
-        "them for. Large rasters are read tile by tile, and no seam shows. A run that was cancelled goes on."
+        "them for. Large rasters are read tile by tile, and no seam shows. A run to a file that was cancelled goes on "
+        "when it is given again."
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT
 from qgis.core import (
     QgsApplication,
+    QgsCoordinateReferenceSystem,
     QgsFeature,
     QgsGeometry,
     QgsPointXY,
@@ -119,6 +120,38 @@ def test_cancel_ends_soon(provider, scene, tmp_path):
     assert not worked
     assert time.monotonic() - started < 20
     assert not (tmp_path / "found.gpkg").exists()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_only_what_goes_on_is_said_to(provider, scene, tmp_path, named):
+    algorithm = QgsApplication.processingRegistry().algorithmById("samgeo:everything").create()
+    feedback, context = QgsProcessingFeedback(False), QgsProcessingContext()
+    context.setProject(QgsProject.instance())
+    feedback.cancel()
+    output = str(tmp_path / "found.gpkg") if named else "TEMPORARY_OUTPUT"
+    _, worked = algorithm.run({"INPUT": scene.path, "OUTPUT": output}, context, feedback)
+    assert not worked
+    assert "Cancelled." in feedback.htmlLog()
+    assert ("goes on" in feedback.htmlLog()) == named
+
+
+def test_only_what_can_be_written_is_offered(provider, tmp_path):
+    assert provider.supportedOutputVectorLayerExtensions()[:4] == ["gpkg", "shp", "geojson", "fgb"]
+    assert not provider.supportsNonFileBasedOutput()
+    form = QgsApplication.processingRegistry().algorithmById("samgeo:everything").parameterDefinition("OUTPUT")
+    context = QgsProcessingContext()
+    for name, can_be in (("found.fgb", True), ("found.kml", False), ("found.xlsx", False)):
+        assert provider.isSupportedOutputValue(str(tmp_path / name), form, context)[0] == can_be, name
+
+
+def test_the_raster_is_where_qgis_shows_it(provider, scene, tmp_path):
+    import processing
+
+    layer = QgsRasterLayer(scene.path, "moved")
+    layer.setCrs(QgsCoordinateReferenceSystem("EPSG:32634"))
+    out = processing.run("samgeo:everything", {"INPUT": layer, "OUTPUT": str(tmp_path / "found.gpkg")})
+    found = QgsVectorLayer(out["OUTPUT"], "found", "ogr")
+    assert found.crs().authid() == "EPSG:32634"
 
 
 def test_every_algorithm_explains_itself(provider):

@@ -276,8 +276,8 @@
       <translation>Alles segmentieren</translation>
     </message>
     <message>
-      <source>Finds the objects of a raster without being told what to look for, and says in the column label what it takes them for. Large rasters are read tile by tile, and no seam shows. A run that was cancelled goes on.</source>
-      <translation>Findet die Objekte eines Rasters ohne Vorgaben und schreibt in die Spalte label, wofür es sie hält. Große Raster werden Kachel für Kachel gelesen, ohne sichtbare Nähte. Ein abgebrochener Lauf geht weiter.</translation>
+      <source>Finds the objects of a raster without being told what to look for, and says in the column label what it takes them for. Large rasters are read tile by tile, and no seam shows. A run to a file that was cancelled goes on when it is given again.</source>
+      <translation>Findet die Objekte eines Rasters ohne Vorgaben und schreibt in die Spalte label, wofür es sie hält. Große Raster werden Kachel für Kachel gelesen, ohne sichtbare Nähte. Ein abgebrochener Lauf in eine Datei geht weiter, wenn er noch einmal gestartet wird.</translation>
     </message>
     <message>
       <source>Segment by points</source>
@@ -376,16 +376,16 @@
       <translation>Ordner eines Modells für andere Wörter</translation>
     </message>
     <message>
-      <source>Cancelled. The same call goes on from here.</source>
-      <translation>Abgebrochen. Derselbe Aufruf geht von hier aus weiter.</translation>
-    </message>
-    <message>
       <source>{}: not a file on this machine. Fix: save the part that you need with Export &gt; Save As</source>
       <translation>{}: keine Datei auf diesem Rechner. Abhilfe: den nötigen Teil mit Export &gt; Speichern als sichern</translation>
     </message>
     <message>
       <source>There is no engine. Fix: press the samgeo button and make one, or set {}</source>
       <translation>Es gibt keine Engine. Abhilfe: auf den samgeo-Knopf drücken und eine anlegen, oder {} setzen</translation>
+    </message>
+    <message>
+      <source>Cancelled. The same call goes on from here.</source>
+      <translation>Abgebrochen. Derselbe Aufruf geht von hier aus weiter.</translation>
     </message>
     <message>
       <source>samgeo ended with code {}</source>
