@@ -6,6 +6,7 @@ one with another look, until the object is saved or cleared.
 """
 
 import json
+import math
 
 from qgis.core import QgsCoordinateTransform, QgsPointXY, QgsProject, QgsRectangle
 from qgis.PyQt.QtCore import QDateTime, QObject, QTimer, pyqtSignal
@@ -20,8 +21,8 @@ from .tidy import sizes, without_pieces
 
 REST_MS = 400
 """How long the mouse rests before what lies under it is encoded; a click elsewhere would wait for that."""
-SAME_PLACE = 0.02
-"""Engine and QGIS mean the same place if the corners differ by less than this share of the raster's size."""
+SAME_PLACE_PX = 1.0
+"""Engine and QGIS mean the same place if no side of the raster is farther off."""
 
 
 class Interaction(QObject):
@@ -572,4 +573,4 @@ def _same_place(answer, extent):
         abs(getattr(seen, side)() - getattr(extent, side)())
         for side in ("xMinimum", "yMinimum", "xMaximum", "yMaximum")
     ]
-    return max(apart) <= SAME_PLACE * max(extent.width(), extent.height())
+    return max(apart) <= SAME_PLACE_PX * max(math.hypot(a, d), math.hypot(b, e))

@@ -25,7 +25,7 @@ class ClickTool(QgsMapTool):
     def __init__(self, canvas):
         super().__init__(canvas)
         self.setCursor(Qt.CursorShape.CrossCursor)
-        self._pressed = None
+        self._pressed = self._start = None  # on the screen; on the map, which the wheel may move below the mouse
         self._band = None
         self._place = None
         self._timer = QTimer(self)
@@ -38,7 +38,7 @@ class ClickTool(QgsMapTool):
         if event.button() == Qt.MouseButton.RightButton:
             self.clicked.emit(self.toMapCoordinates(event.pos()), False)
         elif event.button() == Qt.MouseButton.LeftButton:
-            self._pressed = event.pos()
+            self._pressed, self._start = event.pos(), self.toMapCoordinates(event.pos())
 
     def canvasMoveEvent(self, event):
         """Draw the box that is dragged, or tell where the mouse is."""
@@ -57,7 +57,7 @@ class ClickTool(QgsMapTool):
         pressed, self._pressed = self._pressed, None
         self._hide()
         if self._is_drag(event.pos(), pressed):
-            self.boxed.emit(QgsRectangle(self.toMapCoordinates(pressed), self.toMapCoordinates(event.pos())))
+            self.boxed.emit(QgsRectangle(self._start, self.toMapCoordinates(event.pos())))
         else:
             self.clicked.emit(self.toMapCoordinates(event.pos()), True)
 
@@ -82,7 +82,7 @@ class ClickTool(QgsMapTool):
             self._band = QgsRubberBand(self.canvas(), QgsWkbTypes.GeometryType.PolygonGeometry)
             self._band.setColor(QColor(255, 170, 0, 60))
             self._band.setStrokeColor(QColor(255, 140, 0))
-        rectangle = QgsRectangle(self.toMapCoordinates(self._pressed), self.toMapCoordinates(to))
+        rectangle = QgsRectangle(self._start, self.toMapCoordinates(to))
         self._band.setToGeometry(QgsGeometry.fromRect(rectangle), None)
 
     def _hide(self):

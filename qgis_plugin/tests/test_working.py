@@ -407,6 +407,46 @@ def test_keys_are_heard_with_the_panel_in_focus(start):
     assert len([step for step in plugin.interaction.steps if step["op"] == "point"]) == 1
 
 
+def test_tab_moves_the_focus_in_the_panel(start):
+    plugin = start()
+    settle(plugin)
+    click(plugin)
+    settle(plugin)
+    plugin.iface.window.activateWindow()
+    plugin.dock.square.setFocus()
+    wait_for(plugin.dock.square.hasFocus, seconds=5)
+    QTest.keyClick(plugin.dock.square, Qt.Key.Key_Tab)
+    settle(plugin)
+    assert plugin.interaction.chosen == 0
+    assert not plugin.dock.square.hasFocus()
+
+
+def test_a_box_begins_where_it_was_begun_on_the_map(start):
+    plugin = start()
+    settle(plugin)
+    canvas, boxes = plugin.iface.canvas, []
+    plugin.tool.boxed.connect(boxes.append)
+    viewport, place = canvas.viewport(), QPoint(100, 100)
+    began = canvas.getCoordinateTransform().toMapCoordinates(100, 100)
+    QTest.mousePress(viewport, Qt.MouseButton.LeftButton, pos=place)
+    QTest.mouseMove(viewport, place + QPoint(30, 30))
+    canvas.zoomByFactor(2.0)  # as the wheel does
+    QTest.mouseMove(viewport, place + QPoint(60, 60))
+    QTest.mouseRelease(viewport, Qt.MouseButton.LeftButton, pos=place + QPoint(60, 60))
+    ended = canvas.getCoordinateTransform().toMapCoordinates(160, 160)
+    (box,) = boxes
+    wanted = QgsRectangle(began, ended)
+    assert [box.xMinimum(), box.yMaximum()] == pytest.approx([wanted.xMinimum(), wanted.yMaximum()])
+    settle(plugin)
+
+
+def test_engine_and_qgis_agree_to_the_pixel(start, fake):
+    fake(transform=[PIXEL, 0, LEFT + 3 * PIXEL, 0, -PIXEL, TOP])
+    plugin = start()
+    settle(plugin)
+    assert plugin.interaction._pictures, "three pixels off are another place"
+
+
 def test_a_score_that_is_low_warns(start):
     plugin = start()
     one = {"score": 0.31, "label": "tree", "label_score": 0.8}
