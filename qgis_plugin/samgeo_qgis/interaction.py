@@ -5,6 +5,7 @@ The engine keeps clicks and candidates; `steps` keeps what it takes to say them 
 one with another look, until the object is saved or cleared.
 """
 
+import contextlib
 import json
 import math
 
@@ -47,7 +48,7 @@ class Interaction(QObject):
         self.steps, self.undone = [], []
         self.waits = 0
         self._parts, self._polygons = [], []
-        self._session, self._crs = None, None
+        self._session, self._crs, self._bands = None, None, None
         self._crop, self._job, self._pictures = None, None, False
         self._opening, self._unopened = False, False
         self._then = []
@@ -75,6 +76,9 @@ class Interaction(QObject):
         if layer is not self.layer or layer is None:
             self.forget()
             self.layer = layer
+            if layer is not None:
+                layer.rendererChanged.connect(self._look_changed)
+                layer.crsChanged.connect(self._crs_changed)
             self.changed.emit()
 
     def set_settings(self, **settings):
@@ -277,12 +281,32 @@ class Interaction(QObject):
 
     def forget(self):
         """Let go of the layer, the engine's session, and all that the map shows."""
+        if self.layer is not None:
+            with contextlib.suppress(RuntimeError, TypeError):  # it is gone, or was
+                self.layer.rendererChanged.disconnect(self._look_changed)
+                self.layer.crsChanged.disconnect(self._crs_changed)
+        self.layer = None
+        self._drop()
+
+    def _drop(self):
+        """Let go of all but the layer."""
         self._close(self._session)
         self._lose()
         self._object += 1
-        self.layer, self._crs, self._pictures = None, None, False
+        self._crs, self._pictures = None, False
         self.steps, self.undone = [], []
         self._show([], None, b"")
+
+    def _look_changed(self):
+        """The engine is shown what QGIS shows now, if it makes a difference: a file is read by its bands."""
+        if (self._session is not None or self._opening) and (self._crop is not None or bands(self.layer) != self._bands):
+            self.begin_again()
+
+    def _crs_changed(self):
+        """The clicks are where nothing of the layer is any more."""
+        if self.steps or self.is_answering:
+            self.told.emit(tr("The CRS of {} is another one: the clicks are dropped.").format(self.layer.name()))
+        self._drop()
 
     def begin_again(self):
         """Open the layer anew, and say again what is not saved yet, and what was not answered yet."""
@@ -347,7 +371,7 @@ class Interaction(QObject):
         self._session = None
         self._opening = True
         self._crop = crop
-        self._crs = self.layer.crs()
+        self._crs, self._bands = self.layer.crs(), bands(self.layer)
         self.waits += 1
         self.changed.emit()
         epoch = self._epoch
@@ -362,8 +386,7 @@ class Interaction(QObject):
             return
         settings = dict(self.settings)
         if "path" in header:
-            shown = bands(self.layer)
-            settings.update({} if shown is None else {"bands": shown})
+            settings.update({} if self._bands is None else {"bands": self._bands})
             settings.update({"raster_crs": wkt(self.layer.crs())} if self.layer.crs().isValid() else {})
 
         def opened(answer, data):

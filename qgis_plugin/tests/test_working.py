@@ -638,6 +638,47 @@ def test_the_engine_is_shown_the_bands_that_qgis_shows(start, monkeypatch):
     assert settings["square"]
 
 
+def test_other_bands_of_the_layer_are_noticed(start, monkeypatch):
+    plugin = start()
+    settle(plugin)
+    click(plugin)
+    settle(plugin)
+    asked, layer = listen(monkeypatch, plugin), plugin.interaction.layer
+    renderer = layer.renderer().clone()
+    renderer.setOpacity(0.5)
+    layer.setRenderer(renderer)
+    settle(plugin)
+    assert not asked, "the engine sees what it saw"
+    renderer = layer.renderer().clone()
+    renderer.setRedBand(3)
+    layer.setRenderer(renderer)
+    settle(plugin)
+    assert [header["settings"]["bands"] for op, header in asked if op == "open"] == [[3, 2, 3]]
+    assert len(plugin.interaction.steps) == 1
+    assert len(plugin.interaction.candidates) == 3
+    plugin.dock.raster.setLayer(None)
+    layer.setRenderer(layer.renderer().clone())
+    settle(plugin)
+
+
+def test_another_crs_of_the_layer_drops_the_clicks(start, monkeypatch):
+    plugin = start()
+    settle(plugin)
+    click(plugin)
+    settle(plugin)
+    asked, one = listen(monkeypatch, plugin), plugin.interaction
+    one.layer.setCrs(QgsCoordinateReferenceSystem("EPSG:32634"))
+    settle(plugin)
+    assert (one.steps, one.candidates, one.marks.crosses) == ([], [], [])
+    assert "clicks are dropped" in plugin.iface.bar.messages[-1]
+    plugin.iface.canvas.setDestinationCrs(one.layer.crs())
+    plugin.iface.canvas.setExtent(one.layer.extent())
+    click(plugin)
+    settle(plugin)
+    assert ["UTM zone 34N" in header["settings"]["raster_crs"] for op, header in asked if op == "open"] == [True]
+    assert len(one.steps) == 1
+
+
 def test_every_sentence_is_translated_and_the_panel_speaks_german(start):
     sys.path.insert(0, str(ROOT / "qgis_plugin"))
     import translate

@@ -196,6 +196,10 @@
       <translation>Einen Rasterlayer zum Klicken wählen.</translation>
     </message>
     <message>
+      <source>The CRS of {} is another one: the clicks are dropped.</source>
+      <translation>Das KBS von {} ist ein anderes: Die Klicks sind verworfen.</translation>
+    </message>
+    <message>
       <source>This place is not on {}.</source>
       <translation>Diese Stelle liegt nicht auf {}.</translation>
     </message>

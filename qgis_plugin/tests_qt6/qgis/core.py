@@ -201,10 +201,14 @@ class QgsMultiBandColorRenderer:
 class QgsSingleBandGrayRenderer: ...
 
 
-class QgsRasterLayer:
+class QgsRasterLayer(QObject):
     """A raster that GDAL reads, 256 m wide."""
 
+    rendererChanged = pyqtSignal()
+    crsChanged = pyqtSignal()
+
     def __init__(self, path, name="raster"):
+        super().__init__()
         self._path, self._name, self._crs = path, name, QgsCoordinateReferenceSystem()
 
     def id(self):
