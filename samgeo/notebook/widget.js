@@ -8,8 +8,9 @@ const MOST_ASKED = 4; // under way at once: what is not asked for yet is dropped
 const DRAG_PX = 6; // so far the mouse moves before a click is a box
 const HOVER_MS = 100; // at most so often is asked what lies under the mouse
 const REST_MS = 400; // where the mouse rests so long, the window is encoded ahead
-const SILENCE_MS = 8000;
-const LOW_SCORE = 0.6;
+const GREETING_MS = 8000; // so long the kernel may take to tell of the raster
+const SILENCE_MS = 20000; // and so long to say anything when it was asked: a large model takes seconds
+const LOW_SCORE = 0.5;
 const CANDIDATE = "#ff8c00", HOVER = "#5aaaff", ON = "#12a150", BESIDE = "#e02424";
 const COLOURS = ["#ffd60a", "#22c8ff", "#ff5c5c", "#7dff7d", "#ff8be6", "#b69bff", "#ffa03c", "#3ce0b4", "#d3e34f"];
 const UNNAMED = "#e8edf2";
@@ -106,12 +107,15 @@ class Link {
     this.views = new Set();
     this.me = Math.random().toString(36).slice(2, 8);
     this.count = 0;
-    this.hover = { n: null, path: null, place: null, last: 0, timer: 0, rest: 0 };
+    this.hover = { n: null, path: null, place: null, ahead: null, last: 0, timer: 0, rest: 0 };
     this.times = {}; // of tests: how long the last answers took, in ms
+    this.sent = {}; // and how much was asked for
+    this.silent = false; // the kernel: until it says something, only what the user does is sent
     this.listen = (message, buffers) => this.hear(message, buffers);
+    this.broken = () => this.startOver("The connection to the kernel broke. If nothing comes, run the cell again.");
     model.on("msg:custom", this.listen);
-    model.send({ op: "hello" });
-    this.silence = setTimeout(() => this.say("No answer from the kernel. Run the cell again.", true), SILENCE_MS);
+    model.on("comm_live_update", this.broken);
+    this.greet();
   }
 
   close() {
@@ -119,10 +123,51 @@ class Link {
     clearTimeout(this.hover.timer);
     clearTimeout(this.hover.rest);
     this.model.off("msg:custom", this.listen);
+    this.model.off("comm_live_update", this.broken);
   }
 
   get busy() {
     return this.waiting.size > 0;
+  }
+
+  get pending() {
+    return !this.greeted || this.busy || this.asked.size > 0 || Boolean(this.fetching) || Boolean(this.hover.n);
+  }
+
+  greet() {
+    this.greeted = false;
+    this.send("hello");
+  }
+
+  send(op, more = {}) {
+    this.sent[op] = (this.sent[op] || 0) + 1;
+    try {
+      this.model.send({ op, ...more });
+    } catch {
+      // The connection is closed: no answer will come, which is told below.
+    }
+    if (!this.silence) this.expect();
+  }
+
+  // Something is to come, or the kernel is at work elsewhere, interrupted, or gone.
+  expect() {
+    clearTimeout(this.silence);
+    const text = this.scene ? "No answer from the kernel: it is at work, or gone. If nothing comes, run the cell again." : "No answer from the kernel. Run the cell again.";
+    this.silence = this.pending ? setTimeout(() => this.startOver(text), this.scene ? SILENCE_MS : GREETING_MS) : 0;
+  }
+
+  // Wait for nothing any more, and ask once how things are; answers that come late are heard all the same.
+  startOver(text) {
+    clearTimeout(this.silence);
+    this.silence = 0;
+    this.waiting.clear();
+    this.asked.clear();
+    this.fetching = null;
+    this.stopHovering();
+    this.say(text, true);
+    if (this.silent) return;
+    this.silent = true;
+    this.greet();
   }
 
   number() {
@@ -133,9 +178,10 @@ class Link {
   ask(op, more = {}) {
     const n = this.number();
     this.waiting.set(n, { op, ...more, since: performance.now() });
+    this.last = op;
     this.stopHovering();
     this.say("", false);
-    this.model.send({ op, n, ...more });
+    this.send(op, { n, ...more });
     this.changed();
   }
 
@@ -150,16 +196,22 @@ class Link {
   }
 
   hear(message, buffers) {
+    if (this.silent) this.say("", false);
+    this.silent = false;
     const act = this[`on_${message.type}`];
     if (act) act.call(this, message, buffers || []);
+    this.expect();
   }
 
+  // Also heard when another browser has said hello: view, label and text stay.
   on_scene(message) {
-    clearTimeout(this.silence);
+    const first = !this.scene;
+    this.greeted = true;
     this.scene = message;
     this.labels = message.labels;
-    if (!this.label && this.labels.length) this.label = this.labels[0];
-    this.text = "";
+    if (!first) return this.changed();
+    if (this.labels.length) this.label = this.labels[0];
+    this.say("", false);
     for (const view of this.views) view.begin();
   }
 
@@ -197,22 +249,23 @@ class Link {
   // Tiles
 
   wantTiles(keys) {
+    if (this.silent) return;
     for (const key of keys) {
       if (this.asked.size >= MOST_ASKED) return;
       if (this.tiles.has(key) || this.asked.has(key)) continue;
       this.asked.add(key);
       const [z, x, y] = key.split("/").map(Number);
-      this.model.send({ op: "tile", z, x, y });
+      this.send("tile", { z, x, y });
     }
   }
 
   async on_tile(message, buffers) {
     const key = `${message.z}/${message.x}/${message.y}`;
     this.asked.delete(key);
-    if (message.error) {
+    if (message.error && !message.again) {
       this.keep(key, { error: message.error });
       this.say(message.error, true);
-    } else {
+    } else if (!message.error) {
       try {
         this.keep(key, { bitmap: await createImageBitmap(new Blob([buffers[0]], { type: message.mime })) });
       } catch (error) {
@@ -246,8 +299,7 @@ class Link {
     const hover = this.hover;
     hover.place = place;
     clearTimeout(hover.rest);
-    hover.rest = setTimeout(() => this.prefetch(place), REST_MS);
-    if (hover.n || hover.timer || this.busy) return;
+    if (hover.n || hover.timer || this.busy || this.silent) return;
     const wait = Math.max(0, HOVER_MS - (performance.now() - hover.last));
     hover.timer = setTimeout(() => this.askHover(), wait);
   }
@@ -255,11 +307,11 @@ class Link {
   askHover() {
     const hover = this.hover;
     hover.timer = 0;
-    if (!hover.place || hover.n || this.busy) return;
+    if (!hover.place || hover.n || this.busy || this.silent) return;
     hover.last = performance.now();
     hover.asked = hover.place;
     hover.n = this.number();
-    this.model.send({ op: "hover", n: hover.n, ...hover.asked });
+    this.send("hover", { n: hover.n, ...hover.asked });
   }
 
   on_hover(message, buffers) {
@@ -267,24 +319,34 @@ class Link {
     if (message.n !== hover.n) return;
     hover.n = null;
     this.times.hover = performance.now() - hover.last;
-    hover.ready = message.ready;
     const stays = hover.place && !this.busy;
     hover.path = stays && message.rings.length ? paths(message.rings, buffers[0])[0] : null;
     if (stays && hover.place !== hover.asked) this.hoverAt(hover.place);
+    else if (stays && !message.ready && hover.ahead !== hover.place) this.rest(hover.place);
     this.changed();
   }
 
+  // A click where the mouse rests would have to wait: encode ahead, once for each place, when nothing else is to do.
+  rest(place) {
+    clearTimeout(this.hover.rest);
+    this.hover.rest = setTimeout(() => {
+      if (this.prefetch(place)) this.hover.ahead = place;
+      else this.rest(place);
+    }, REST_MS);
+  }
+
   prefetch(place) {
-    if (this.busy || this.hover.n || this.fetching || this.asked.size) return;
+    if (this.busy || this.hover.n || this.fetching || this.asked.size || this.silent) return false;
     this.fetching = this.number();
-    this.model.send({ op: "prefetch", n: this.fetching, ...place });
+    this.send("prefetch", { n: this.fetching, ...place });
     this.changed();
+    return true;
   }
 
   on_fetched(message) {
     if (message.n !== this.fetching) return;
     this.fetching = null;
-    if (this.hover.place) this.hoverAt(this.hover.place);
+    if (this.hover.place === this.hover.ahead) this.askHover();
     this.changed();
   }
 
@@ -303,6 +365,7 @@ class Link {
   }
 
   accept() {
+    if (this.last === "accept" && (this.busy || !this.state.candidates.length)) return; // Enter twice is as good as once
     if (!this.state.candidates.length && !this.busy) this.say("Nothing to accept yet: click on an object first.", true);
     else this.ask("accept", { label: this.label });
   }
@@ -577,8 +640,8 @@ class View {
     const at = this.position(event);
     const pan = event.button === 1 || (event.button === 0 && (this.space || this.tool === "pan"));
     if (pan) this.drag = { kind: "pan", at };
-    else if (event.button === 2 || (event.button === 0 && event.ctrlKey)) this.click(at, false);
-    else if (event.button === 0) this.drag = { kind: this.tool === "box" ? "box" : "click", at, to: at };
+    else if (event.button === 2 || (event.button === 0 && event.ctrlKey)) this.click(this.toPixel(at), false);
+    else if (event.button === 0) this.drag = { kind: this.tool === "box" ? "box" : "click", from: this.toPixel(at), to: at };
     this.link.stopHovering();
     this.changed();
   }
@@ -590,7 +653,7 @@ class View {
       const place = this.center && this.toPixel(at);
       if (place && this.tool !== "pan" && !this.space && this.onRaster(place)) {
         this.link.hoverAt({ col: place[0], row: place[1], positive: true });
-      }
+      } else this.link.stopHovering();
     } else if (this.drag.kind === "pan") {
       this.move(at[0] - this.drag.at[0], at[1] - this.drag.at[1]);
       this.drag.at = at;
@@ -605,8 +668,8 @@ class View {
     const { drag } = this;
     this.drag = null;
     if (!drag || drag.kind === "pan") return this.changed();
-    if (this.far(drag)) this.box(drag.at, drag.to);
-    else if (drag.kind === "click") this.click(drag.at, true);
+    if (this.far(drag)) this.box(drag.from, this.toPixel(drag.to));
+    else if (drag.kind === "click") this.click(drag.from, true);
     this.changed();
   }
 
@@ -615,17 +678,17 @@ class View {
     this.changed();
   }
 
-  far({ at, to }) {
+  // The place where a drag began stays where it is on the raster when the wheel zooms meanwhile.
+  far({ from, to }) {
+    const at = this.toScreen(from);
     return Math.max(Math.abs(at[0] - to[0]), Math.abs(at[1] - to[1])) >= DRAG_PX;
   }
 
-  click(at, positive) {
-    const [col, row] = this.toPixel(at);
+  click([col, row], positive) {
     this.link.ask("click", { col, row, positive });
   }
 
-  box(from, to) {
-    const [a, b] = [this.toPixel(from), this.toPixel(to)];
+  box(a, b) {
     const [left, right] = [a[0], b[0]].sort((x, y) => x - y);
     const [top, bottom] = [a[1], b[1]].sort((x, y) => x - y);
     this.link.ask("box", { left, top, right, bottom });
@@ -644,6 +707,7 @@ class View {
       if (event.key === "Enter" || event.key === "Escape") this.canvas.focus({ preventScroll: true });
       return;
     }
+    if (event.repeat && ["Delete", "Enter", "Escape"].includes(event.key)) return event.preventDefault();
     const { link } = this;
     const command = event.ctrlKey || event.metaKey;
     const label = /^[1-9]$/.test(event.key) ? link.labels[Number(event.key) - 1] : undefined;
@@ -668,11 +732,16 @@ class View {
     else if (command && event.key.toLowerCase() === "y") act = () => link.ask("redo");
     else if (label !== undefined) act = () => this.choose(label);
     else if (event.key === "Tab" && !onButton && !event.shiftKey && link.state.candidates.length > 1) act = () => link.nextCandidate();
-    else if (event.key === " " && !onButton) act = () => (this.space = true);
+    else if (event.key === " " && !onButton) act = () => this.holdSpace();
     if (!act) return;
     event.preventDefault();
     act();
     this.changed();
+  }
+
+  holdSpace() {
+    this.space = true;
+    this.link.stopHovering();
   }
 
   choose(label) {
@@ -716,12 +785,14 @@ class View {
       candidates: state.candidates.length,
       points: state.points.length,
       box: String(Boolean(state.box)),
+      corners: JSON.stringify(state.box),
       chosen: String(state.chosen),
       features: link.features.length,
       tiles: [...link.tiles.values()].filter((tile) => tile.bitmap).length,
       asked: link.asked.size,
       hover: String(Boolean(link.hover.path)),
       times: JSON.stringify(link.times),
+      sent: JSON.stringify(link.sent),
       view: JSON.stringify({ center: this.center, scale: this.scale }),
     });
   }
@@ -876,7 +947,7 @@ class View {
       this.rectangle(context, left, top, right, bottom, true);
     }
     if (this.drag && this.drag.kind !== "pan" && this.far(this.drag)) {
-      this.rectangle(context, ...this.drag.at, ...this.drag.to, false);
+      this.rectangle(context, ...this.toScreen(this.drag.from), ...this.drag.to, false);
     }
     for (const [col, row, positive] of link.state.points) this.mark(context, this.toScreen([col, row]), positive, true);
     for (const one of link.waiting.values()) {

@@ -57,11 +57,19 @@ CELLS = [
     """from samgeo.notebook import SamMap
 clicks = SamMap("scene.tif", labels=["building", "garden", "road"], height="600px")
 clicks""",
-    "clicks",
+    "clicks.fit()\nclicks",
     """import json
 from pathlib import Path
 print("SAVED", clicks.save("out.gpkg", overwrite=True), clicks.to_gdf().area.tolist())""",
 ]
+
+LOST = """told = clicks._conversation._send
+def lose_one(message, buffers):
+    if message["type"] == "state" and message.get("n"):
+        clicks._conversation._send = told
+    else:
+        told(message, buffers)
+clicks._conversation._send = lose_one"""
 
 LEAFLET = """import ipyleaflet
 from samgeo.notebook import attach
@@ -85,6 +93,7 @@ def folder(tmp_path_factory):
     subprocess.run([KERNEL, "-c", SCENE], cwd=folder, check=True)
     (folder / "clicks.ipynb").write_text(notebook(CELLS[:1] + CELLS[2:]))
     (folder / "twice.ipynb").write_text(notebook(CELLS[:2]))
+    (folder / "lost.ipynb").write_text(notebook([CELLS[0], LOST]))
     (folder / "leaflet.ipynb").write_text(notebook([LEAFLET]))
     kernel = folder / "jupyter" / "kernels" / "samgeo-test"
     kernel.mkdir(parents=True)
@@ -177,6 +186,9 @@ class Map:
     def times(self):
         return json.loads(self.data()["times"])
 
+    def sent(self):
+        return json.loads(self.data()["sent"])
+
     def says(self, words):
         self.root.locator(".samgeo-text", has_text=words).wait_for(timeout=20_000)
 
@@ -194,7 +206,11 @@ def open_notebook(browser, lab, name, ready=".samgeo canvas"):
     for button in page.get_by_role("button", name="No", exact=True).all():
         button.click()  # JupyterLab asks whether it may show news
     run_all(page)
-    page.locator(ready).first.wait_for(timeout=90_000)
+    try:
+        page.locator(ready).first.wait_for(timeout=40_000)
+    except playwright.TimeoutError:  # a busy machine: the kernel was not there yet
+        run_all(page)
+        page.locator(ready).first.wait_for(timeout=90_000)
     return page
 
 
@@ -346,6 +362,66 @@ def test_hovering_shows_what_a_click_would(shown, truth, page):
     tell(f"hover {sorted(round(t) for t in set(took))} ms")
 
 
+def test_a_mouse_at_rest_lets_the_kernel_rest(shown, truth, page):
+    one = truth[-1]
+    page.wait_for_timeout(1000)
+    before = shown.sent()
+    page.mouse.move(*shown.on_screen(one["col"], one["row"]))
+    shown.until(hover="true")
+    page.wait_for_timeout(3000)
+    now = shown.sent()
+    assert now["hover"] - before.get("hover", 0) <= 2
+    assert now["prefetch"] - before.get("prefetch", 0) <= 1
+
+
+def test_the_blue_outline_goes_when_the_mouse_leaves_or_moves_the_map(shown, truth, page):
+    one = truth[1]
+    for leave in (lambda: page.keyboard.down("Space"), lambda: page.mouse.move(*shown.on_screen(-20, 400))):
+        page.mouse.move(*shown.on_screen(one["col"], one["row"]))
+        shown.until(hover="true")
+        leave()
+        shown.until(hover="false")
+        page.keyboard.up("Space")
+        page.mouse.move(*shown.on_screen(-30, 400))
+
+
+def test_a_box_begins_where_it_began_when_the_wheel_zooms_meanwhile(shown, truth, page):
+    one = truth[1]
+    wanted = [one["left"] - 3, one["top"] - 3, one["right"] + 3, one["bottom"] + 3]
+    page.mouse.move(*shown.on_screen(*wanted[:2]))
+    page.mouse.down()
+    page.mouse.move(*shown.on_screen(one["col"], one["row"]))
+    page.mouse.wheel(0, -200)
+    page.wait_for_timeout(300)
+    page.mouse.move(*shown.on_screen(*wanted[2:]))
+    page.mouse.up()
+    shown.until(box="true")
+    assert json.loads(shown.data()["corners"]) == pytest.approx(wanted, abs=2)
+
+
+def test_a_key_that_is_held_acts_once(shown, truth, page):
+    before = int(shown.data()["features"])
+    for count, one in enumerate(truth[4:7], before + 1):
+        shown.drag(
+            shown.on_screen(one["left"] - 3, one["top"] - 3), shown.on_screen(one["right"] + 3, one["bottom"] + 3)
+        )
+        shown.until(box="true")
+        page.keyboard.press("Enter")
+        page.keyboard.press("Enter")
+        shown.until(box="false", features=count)
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(500)
+    shown.says("Accepted")  # and not that there is nothing to accept
+    for _ in range(4):
+        page.keyboard.down("Delete")
+        page.wait_for_timeout(200)
+    page.keyboard.up("Delete")
+    shown.until(features=before + 2)
+    page.keyboard.press("Delete")
+    page.keyboard.press("Delete")
+    shown.until(features=before)
+
+
 def test_the_keys_of_the_notebook_stay_its_own(shown, page):
     """Keys over the map are the map's, and the toolbar is no place to click on objects."""
     cells = page.locator(".jp-Cell").count()
@@ -449,10 +525,38 @@ def test_the_same_map_twice_and_after_a_reload(browser, lab, truth):
     first.until(points=1)
     page.keyboard.press("Control+s")  # still JupyterLab's, over the map too
     page.locator(".jp-mod-dirty").wait_for(state="detached", timeout=20_000)
+    page.keyboard.press("+")
+    for text in ("pond", ""):
+        first.root.locator("input").fill(text)  # no label
+    page.wait_for_timeout(300)
+    view = first.data()["view"]
+    other = browser.new_page(viewport={"width": 1440, "height": 1000})
+    other.goto(f"{lab}/lab/tree/twice.ipynb", wait_until="domcontentloaded")
+    other.locator(".samgeo canvas").first.wait_for(timeout=90_000)
+    Map(other).until(points=1, features=1)
+    other.close()
+    assert first.data()["view"] == view, "another browser leaves the view alone"
+    assert first.root.locator("button[data-act=label][aria-pressed=true]").count() == 0
     page.reload()
     page.locator(".samgeo canvas").first.wait_for(timeout=90_000)
     again = Map(page, 0)
     again.until(points=1, features=1)
+    page.close()
+
+
+def test_an_answer_that_is_lost_does_not_freeze_the_map(browser, lab, truth):
+    page = open_notebook(browser, lab, "lost.ipynb")
+    shown = Map(page)
+    page.wait_for_function("() => document.querySelector('.samgeo').dataset.tiles > 0", timeout=90_000)
+    shown.root.scroll_into_view_if_needed()
+    page.wait_for_timeout(3000)  # the second cell has run
+    shown.click(truth[0]["col"], truth[0]["row"])
+    page.wait_for_timeout(3000)
+    assert shown.data()["busy"] == "true"
+    assert shown.data()["points"] == "0"
+    shown.until(points=1)
+    shown.click(truth[0]["col"] + 3, truth[0]["row"])
+    shown.until(points=2)
     page.close()
 
 
