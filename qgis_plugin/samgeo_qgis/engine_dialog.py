@@ -28,6 +28,7 @@ class EngineDialog(QDialog):
         self.setWindowTitle(tr("The engine of samgeo"))
         self.setMinimumWidth(560)
         self._engine, self._installer, self._is_closed = engine, None, False
+        self._search = self._report = None
         about = QLabel(
             tr(
                 "The engine is the Python package samgeo. It runs beside QGIS in a Python of its own, so that neither "
@@ -64,6 +65,7 @@ class EngineDialog(QDialog):
         kept.addWidget(self.empty)
         form.addRow(tr("Cache"), kept)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
+        self.ok = buttons.button(QDialogButtonBox.StandardButton.Ok)
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
         layout = QVBoxLayout(self)
@@ -83,12 +85,6 @@ class EngineDialog(QDialog):
         QgsSettings().setValue(interpreter.KEY, self.python.filePath().strip())
         super().accept()
 
-    def reject(self):
-        """Stop what is under way."""
-        if self._installer is not None:
-            self._installer.cancel()
-        super().reject()
-
     def _ask_cache(self, **header):
         """How much is kept; the dialog may be gone when that is known."""
 
@@ -101,18 +97,32 @@ class EngineDialog(QDialog):
         self._engine.ask("cache", told, lambda message: None, **header)
 
     def done(self, result):
-        """Closed, in whatever way."""
+        """Closed, in whatever way; what is under way stops."""
         self._is_closed = True
+        for one in (self._search, self._report):
+            if one is not None:
+                one.stop()
+        if self._installer is not None:
+            self._installer.cancel()
         super().done(result)
 
     def install(self):
-        """Make the environment."""
-        base = interpreter.base_python()
-        if base is None:
-            self.text.setPlainText(tr("No Python 3.11 or later was found here. Fix: install one, or name yours above."))
-            return
-        self.make.setEnabled(False)
+        """Make the environment; there is no OK meanwhile, which would throw it away."""
+        self._is_making(True)
         self.text.clear()
+        self._search = interpreter.Search(self)
+        self._search.found.connect(self._found)
+        self._search.start()
+
+    def _is_making(self, making):
+        self.make.setEnabled(not making)
+        self.ok.setEnabled(not making)
+
+    def _found(self, base):
+        if not base:
+            self.text.setPlainText(tr("No Python 3.11 or later was found here. Fix: install one, or name yours above."))
+            self._is_making(False)
+            return
         self._installer = interpreter.Installer(
             base, interpreter.new_folder(), self.wheels.filePath() or None, parent=self
         )
@@ -121,14 +131,18 @@ class EngineDialog(QDialog):
         self._installer.start()
 
     def diagnose(self):
-        """Show the report, and keep it for pasting."""
-        text = interpreter.diagnose(self._engine)
+        """Show the report when it is there, and keep it for pasting."""
+        self.report.setEnabled(False)
+        self._report = interpreter.diagnose(self._engine, self._diagnosed, self)
+
+    def _diagnosed(self, text):
+        self.report.setEnabled(True)
         self.text.setPlainText(text)
         QApplication.clipboard().setText(text)
 
     def _done(self, worked, what):
         self._installer = None
-        self.make.setEnabled(True)
+        self._is_making(False)
         if worked:
             self.python.setFilePath(what)
         self.text.appendPlainText(tr("Ready: {}").format(what) if worked else tr("It did not work: {}").format(what))

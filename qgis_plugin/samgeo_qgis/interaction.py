@@ -299,7 +299,9 @@ class Interaction(QObject):
 
     def _look_changed(self):
         """The engine is shown what QGIS shows now, if it makes a difference: a file is read by its bands."""
-        if (self._session is not None or self._opening) and (self._crop is not None or bands(self.layer) != self._bands):
+        if (self._session is not None or self._opening) and (
+            self._crop is not None or bands(self.layer) != self._bands
+        ):
             self.begin_again()
 
     def _crs_changed(self):

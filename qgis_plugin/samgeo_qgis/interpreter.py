@@ -5,7 +5,7 @@ import os
 import sys
 
 from qgis.core import Qgis, QgsApplication, QgsSettings
-from qgis.PyQt.QtCore import QObject, QProcess, pyqtSignal
+from qgis.PyQt.QtCore import QObject, QProcess, QTimer, pyqtSignal
 
 from .engine import clean_process
 from .texts import tr
@@ -55,22 +55,81 @@ def command():
     return [find_python() or "python3", "-m", "samgeo.worker"]
 
 
-def base_python():
-    """A Python of this machine that can make environments, or None. QGIS's own program is none."""
+def bases():
+    """Programs of this machine that may be a Python which can make environments. QGIS's own is none."""
     versions = ("3.13", "3.12", "3.11", "3")
     names = ["python3.exe", "python.exe"] if os.name == "nt" else [f"bin/python{version}" for version in versions]
-    for prefix in (sys.base_prefix, sys.prefix, "/usr/local", "/usr", "/opt/homebrew"):
-        for name in names:
-            path = os.path.join(prefix, name)
-            if os.path.isfile(path) and _fits(path):
-                return path
-    return None
+    prefixes = (sys.base_prefix, sys.prefix, "/usr/local", "/usr", "/opt/homebrew")
+    paths = [os.path.join(prefix, name) for prefix in prefixes for name in names]
+    return [path for path in dict.fromkeys(paths) if os.path.isfile(path)]
 
 
-def _fits(python):
-    process = clean_process()
-    process.start(python, ["-c", FITS])
-    return process.waitForFinished(10_000) and process.exitCode() == 0
+class Run(QObject):
+    """A command in the background, heard of once."""
+
+    ended = pyqtSignal(bool, str)
+    """Whether it went well and in time, and what it wrote."""
+
+    def __init__(self, command, most_ms, parent=None):
+        super().__init__(parent)
+        self._command, self._process = command, clean_process(self)
+        self._process.setProcessChannelMode(QProcess.ProcessChannelMode.MergedChannels)
+        self._process.finished.connect(
+            lambda code, status: self._end(code == 0 and status == QProcess.ExitStatus.NormalExit)
+        )
+        self._process.errorOccurred.connect(self._failed)
+        self._clock = QTimer(self)
+        self._clock.setSingleShot(True)
+        self._clock.setInterval(most_ms)
+        self._clock.timeout.connect(lambda: self._end(False))
+
+    def start(self):
+        """Begin."""
+        self._clock.start()
+        self._process.start(self._command[0], self._command[1:])
+
+    def stop(self):
+        """End it at once; nobody is told."""
+        self._clock.stop()
+        self._process.blockSignals(True)
+        if self._process.state() != QProcess.ProcessState.NotRunning:
+            self._process.kill()
+            self._process.waitForFinished(2000)
+
+    def _failed(self, error):
+        if error == QProcess.ProcessError.FailedToStart:
+            self._end(False)
+
+    def _end(self, worked):
+        text = bytes(self._process.readAll()).decode("utf-8", "replace")
+        self.stop()
+        self.ended.emit(worked, text)
+
+
+class Search(QObject):
+    """Looks for a Python that can make environments, in the background."""
+
+    found = pyqtSignal(str)
+    """Its path, or nothing."""
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._paths, self._run = bases(), None
+
+    def start(self):
+        """Begin, or go on with the next program."""
+        if not self._paths:
+            self.found.emit("")
+            return
+        path = self._paths.pop(0)
+        self._run = Run([path, "-c", FITS], 10_000, self)
+        self._run.ended.connect(lambda fits, text: self.found.emit(path) if fits else self.start())
+        self._run.start()
+
+    def stop(self):
+        """End it at once; nobody is told."""
+        if self._run is not None:
+            self._run.stop()
 
 
 class Installer(QObject):
@@ -132,8 +191,8 @@ class Installer(QObject):
             self.done.emit(False, tr("{} could not be started").format(self._process.program()))
 
 
-def diagnose(engine):
-    """Facts for a bug report, as text."""
+def diagnose(engine, then, parent=None):
+    """Facts for a bug report: `then(text)` is called with them later. Returns the `Run` that they wait for, or None."""
     python = find_python()
     lines = [
         f"QGIS {Qgis.QGIS_VERSION}",
@@ -142,12 +201,11 @@ def diagnose(engine):
         f"profile: {QgsApplication.qgisSettingsDirPath()}",
         f"engine runs: {engine is not None and engine.is_running}",
     ]
-    if python is not None:
-        process = clean_process()
-        process.setProcessChannelMode(QProcess.ProcessChannelMode.MergedChannels)
-        process.start(python, ["-m", "samgeo", "doctor"])
-        process.waitForFinished(60_000)
-        lines += ["", "samgeo doctor:", bytes(process.readAll()).decode("utf-8", "replace").rstrip()]
-    if engine is not None and engine.log:
-        lines += ["", "the engine's standard error:", engine.report()]
-    return "\n".join(lines)
+    log = ["", "the engine's standard error:", engine.report()] if engine is not None and engine.log else []
+    if python is None:
+        then("\n".join(lines + log))
+        return None
+    run = Run([python, "-m", "samgeo", "doctor"], 60_000, parent)
+    run.ended.connect(lambda worked, text: then("\n".join([*lines, "", "samgeo doctor:", text.rstrip(), *log])))
+    run.start()
+    return run

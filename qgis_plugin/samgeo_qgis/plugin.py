@@ -25,6 +25,7 @@ class Plugin(QObject):
         self.action = None
         self.provider = None
         self.dock = self.tool = self.engine = self.interaction = self.memory = self._keys = None
+        self._report = None
         self.translator = texts.install()
         self.actions = {}
 
@@ -57,6 +58,7 @@ class Plugin(QObject):
             self.interaction.forget()
             self.iface.mapCanvas().unsetMapTool(self.tool)
             self.engine.stop()
+            self._stop_report()
             self.memory.close()
             for widget in self._heard():
                 widget.removeEventFilter(self._keys)
@@ -263,12 +265,25 @@ class Plugin(QObject):
         again.clicked.connect(self.restart)
         again.clicked.connect(lambda: bar.popWidget(note))
         copy = QPushButton(tr("Copy report"))
-        copy.clicked.connect(lambda: QApplication.clipboard().setText(interpreter.diagnose(self.engine)))
+        copy.clicked.connect(self._copy_report)
         note.layout().addWidget(again)
         note.layout().addWidget(copy)
         bar.pushWidget(note, Qgis.MessageLevel.Critical)
         self.dock.say(message)
         self._changed()
+
+    def _copy_report(self):
+        def copy(text):
+            QApplication.clipboard().setText(text)
+            self.dock.say(tr("The report is copied."))
+
+        self._stop_report()
+        self._report = interpreter.diagnose(self.engine, copy, self)
+
+    def _stop_report(self):
+        if self._report is not None:
+            self._report.stop()
+            self._report = None
 
     def restart(self):
         """A new engine, which hears what the old one was told of the object at hand."""

@@ -245,8 +245,12 @@ def test_a_python_is_found_where_it_is_said_to_be(monkeypatch, tmp_path, qgis_ap
 
 def test_an_environment_is_made_and_a_failure_is_told(tmp_path, qgis_app):
     """With the real venv and pip, from an offline folder in which samgeo is not."""
-    said, done = [], []
-    installer = interpreter.Installer(interpreter.base_python(), str(tmp_path / "my engine"), str(tmp_path))
+    said, done, bases = [], [], []
+    search = interpreter.Search()
+    search.found.connect(bases.append)
+    search.start()
+    wait_for(lambda: bases, seconds=30)
+    installer = interpreter.Installer(bases[0], str(tmp_path / "my engine"), str(tmp_path))
     installer.said.connect(said.append)
     installer.done.connect(lambda worked, what: done.append((worked, what)))
     installer.start()
@@ -257,7 +261,11 @@ def test_an_environment_is_made_and_a_failure_is_told(tmp_path, qgis_app):
 
 
 def test_the_report_says_what_there_is(qgis_app):
-    text = interpreter.diagnose(None)
+    told = []
+    run = interpreter.diagnose(None, told.append)
+    wait_for(lambda: told, seconds=60)
+    assert run is not None
+    (text,) = told
     assert "QGIS 3" in text
     assert PYTHON in text
     assert "samgeo doctor:" in text

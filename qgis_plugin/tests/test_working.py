@@ -715,6 +715,52 @@ def test_the_cache_is_shown_and_emptied(start, qgis_app):
     settle(plugin)
 
 
+@pytest.fixture
+def slow_python(tmp_path, monkeypatch):
+    """A Python that takes a second for everything, and makes no environments."""
+    path = tmp_path / "python"
+    path.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 0\nsleep 1\necho a slow one\nexit 3\n')
+    path.chmod(0o755)
+    monkeypatch.setattr(interpreter, "find_python", lambda: str(path))
+    monkeypatch.setattr(interpreter, "bases", lambda: [str(path)], raising=False)
+    monkeypatch.setattr(interpreter, "own_folder", lambda: str(tmp_path / "own"))
+
+
+def test_the_report_holds_nothing_up(start, slow_python):
+    from samgeo_qgis.engine_dialog import EngineDialog
+
+    plugin = start()
+    settle(plugin)
+    dialog = EngineDialog(plugin.engine, plugin.iface.window)
+    began = time.monotonic()
+    dialog.report.click()
+    assert time.monotonic() - began < 0.5
+    wait_for(lambda: "a slow one" in dialog.text.toPlainText(), seconds=10)
+    assert QgsApplication.clipboard().text() == dialog.text.toPlainText()
+    dialog.report.click()
+    began = time.monotonic()
+    dialog.reject()
+    assert time.monotonic() - began < 0.5, "and it stops with the window"
+    settle(plugin)
+
+
+def test_no_ok_while_an_environment_is_made(start, slow_python):
+    from qgis.PyQt.QtWidgets import QDialogButtonBox
+    from samgeo_qgis.engine_dialog import EngineDialog
+
+    plugin = start()
+    settle(plugin)
+    dialog = EngineDialog(plugin.engine, plugin.iface.window)
+    ok = dialog.findChild(QDialogButtonBox).button(QDialogButtonBox.StandardButton.Ok)
+    dialog.make.click()
+    assert not ok.isEnabled()
+    wait_for(ok.isEnabled, seconds=10)
+    assert "code 3" in dialog.text.toPlainText()
+    dialog.make.click()
+    dialog.reject()
+    settle(plugin)
+
+
 def test_a_dead_engine_is_started_again_from_the_bar(start, face):
     from qgis.gui import QgsMessageBar
     from qgis.PyQt.QtWidgets import QPushButton
@@ -730,6 +776,9 @@ def test_a_dead_engine_is_started_again_from_the_bar(start, face):
     assert set(buttons) == {"Restart", "Copy report"}
     assert "crashed" in plugin.dock.status.text()
     assert len(plugin.interaction.steps) == 1
+    QgsApplication.clipboard().clear()
+    buttons["Copy report"].click()
+    wait_for(lambda: "samgeo doctor:" in QgsApplication.clipboard().text(), seconds=60)
     buttons["Restart"].click()
     settle(plugin)
     assert len(plugin.interaction.candidates) == 3

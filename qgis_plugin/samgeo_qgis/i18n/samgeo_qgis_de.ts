@@ -264,6 +264,10 @@
       <translation>Ein GeoPackage für die Objekte</translation>
     </message>
     <message>
+      <source>The report is copied.</source>
+      <translation>Der Bericht ist kopiert.</translation>
+    </message>
+    <message>
       <source>Saved.</source>
       <translation>Gespeichert.</translation>
     </message>
