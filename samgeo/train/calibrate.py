@@ -1,6 +1,7 @@
 """Calibration: teach the scorer of a trained network how good its masks are. Nothing else changes.
 
-Prompts are simulated as in training; each mask is described, and the scorer learns its IoU with the true object.
+Prompts are simulated as in training; each mask is described, and the scorer learns its IoU with the true object, and
+how far apart those of an ambiguous prompt's masks are, which is what the choice among them needs.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from samgeo.train.losses import mask_iou
 
 ROUNDS = 2
 """Rounds of simulated prompts on each encoding."""
+BETWEEN = 3.0
+"""What differences between masks of one prompt weigh beside their IoU."""
 
 
 def calibrate(
-    sam: Sam, batches: Dataset[Batch], *, steps: int, learning_rate: float = 2e-3, passes: int = 10, seed: int = 0
+    sam: Sam, batches: Dataset[Batch], *, steps: int, learning_rate: float = 2e-3, passes: int = 60, seed: int = 0
 ) -> float:
     """Train `sam.mask_scorer` in place on the masks of `steps` batches; returns the mean error of the last pass.
 
@@ -30,7 +33,7 @@ def calibrate(
     assert sam.mask_scorer is not None
     facts, tokens, truth = (torch.cat(part) for part in zip(*_describe(sam, batches, steps, seed), strict=True))
     scorer = sam.mask_scorer.train()
-    optimizer = torch.optim.AdamW(scorer.parameters(), lr=learning_rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(scorer.parameters(), lr=learning_rate, weight_decay=0.1)
     generator = torch.Generator().manual_seed(seed)
     size = 512
     total = passes * -(-len(facts) // size)
@@ -39,9 +42,10 @@ def calibrate(
     for _ in range(passes):
         errors = []
         for rows in torch.randperm(len(facts), generator=generator).split(size):
-            missed = scorer(facts[rows], tokens[rows]) - truth[rows]
+            missed = scorer(facts[rows], tokens[rows]) - truth[rows]  # (n, 4)
+            between = missed[:, 1:, None] - missed[:, None, 1:]  # (n, 3, 3)
             optimizer.zero_grad(set_to_none=True)
-            (missed**2).mean().backward()
+            ((missed**2).mean() + BETWEEN * (between**2).mean()).backward()
             optimizer.step()
             schedule.step()
             errors.append(missed.detach().abs().mean())
