@@ -300,15 +300,22 @@ class Session:
 
     def _with_point(self, x: float, y: float, *, positive: bool) -> _Snapshot:
         """The present clicks and one more, not answered yet."""
-        col, row = (float(value) for value in self.grid.to_pixel(x, y))
-        name = self._raster.name.rpartition("/")[2]
-        if not (0 <= col < self.grid.width and 0 <= row < self.grid.height):
-            raise PromptError(f"this place is not on {name}")
-        if not self._raster.valid_at(np.array([int(row)]), np.array([int(col)]))[0]:
-            raise PromptError(f"{name} has no data at this place")
-        point = (col - 0.5, row - 0.5)  # the grid counts pixels from their corners, networks from their centres
+        try:
+            placed = Prompts(points=[(x, y)], crs="raster").to_pixels(
+                self.grid, native_grid=self._raster.native_grid, valid=self._raster.valid_at
+            )
+        except PromptError as error:
+            raise self._of_one_place(error) from error
+        col, row = placed.points[0].tolist()
         label = FOREGROUND if positive else BACKGROUND
-        return replace(self._now, points=(*self._now.points, point), labels=(*self._now.labels, label))
+        return replace(self._now, points=(*self._now.points, (col, row)), labels=(*self._now.labels, label))
+
+    def _of_one_place(self, error: PromptError) -> PromptError:
+        """What was said of a list of prompts, in the words for a click."""
+        name = self._raster.name.rpartition("/")[2]
+        if ": on nodata" in str(error):
+            return PromptError(f"{name} has no data at this place")
+        return PromptError(f"this place is not on {name}") if ": outside the raster" in str(error) else error
 
     def _go(self, wanted: _Snapshot) -> tuple[Candidate, ...]:
         """Answer a new snapshot of clicks and make it the present one; the present stays if that fails."""

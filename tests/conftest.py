@@ -31,7 +31,7 @@ def real_data() -> Path:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run a test marked `alone` in a fresh process: forks of one that ran other tests inherit their threads' locks."""
     if item.get_closest_marker("alone") is None or "PYTEST_XDIST_WORKER" not in os.environ:
         return None
@@ -50,4 +50,5 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     )
     item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    item.session._setupstate.teardown_exact(nextitem)  # what tests before it in its module have set up
     return True

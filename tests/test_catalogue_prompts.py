@@ -95,7 +95,7 @@ def test_m3_clicks_and_boxes_on_nodata_are_refused(run):
     assert refused == {"point/1": "on nodata", "box/1": "the model found no object here"}
     assert (told()["given"], told()["accepted"]) == (3, 1)
     with Session("a.tif", model=AddressModel(), settings=TILED) as session:
-        with pytest.raises(PromptError, match="on nodata"):
+        with pytest.raises(PromptError, match="no data at this place"):
             session.add_point(*NORTH_UP @ (25.5, 25.5))
         assert len(session.add_point(*NORTH_UP @ (5.5, 5.5))) == 1
 
