@@ -69,10 +69,8 @@ class MergedMasks:
         for positions, masks, answer in self._parts():
             logits = masks.logits[:, 0].repeat(answer.times, axis=1).repeat(answer.times, axis=2)
             row, col = answer.corner
-            place = drawn[positions, row : row + logits.shape[1], col : col + logits.shape[2]]
-            drawn[positions, row : row + logits.shape[1], col : col + logits.shape[2]] = logits[
-                :, : place.shape[1], : place.shape[2]
-            ]
+            height, width = min(logits.shape[1], self._size[0] - row), min(logits.shape[2], self._size[1] - col)
+            drawn[positions, row : row + height, col : col + width] = logits[:, :height, :width]
         return drawn.reshape(*self._chosen.shape, *self._size)
 
     def to_masks(self) -> list[list[Mask]]:

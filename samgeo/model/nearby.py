@@ -88,17 +88,22 @@ def _extents(prompts: PixelPrompts, *, cell_px: int) -> tuple[NDArray[np.float64
     if prompts.boxes is not None:
         found.append(prompts.boxes.reshape(-1, 2, 2) / cell_px)
     if prompts.masks is not None:
-        ends = np.full((len(prompts), 2, 2), np.nan)
-        for n, logits in enumerate(prompts.masks):
-            window = Mask.from_array(logits > 0).window
-            if not window.is_empty:
-                ends[n] = (window.col, window.row), (window.col_end, window.row_end)
-        found.append(ends * LOGIT_PX / CELL_PX)
+        found.append(mask_corners(prompts.masks) * LOGIT_PX / CELL_PX)
     xy = np.concatenate(found, axis=1).astype(np.float64)
     there = ~np.isnan(xy)
     low, high = np.where(there, xy, np.inf).min(axis=1), np.where(there, xy, -np.inf).max(axis=1)
     low, high = (np.where(np.isfinite(end), end, np.nan)[:, ::-1] for end in (low, high))
     return low, high
+
+
+def mask_corners(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(N, 2, 2) first x,y of what is above 0 in each of N masks (N, h, w), and where it ends; NaN for empty ones."""
+    ends = np.full((len(logits), 2, 2), np.nan)
+    for n, mask in enumerate(logits):
+        window = Mask.from_array(mask > 0).window
+        if not window.is_empty:
+            ends[n] = (window.col, window.row), (window.col_end, window.row_end)
+    return ends
 
 
 def _part(embedding: ImageEmbedding, row: int, col: int, *, cell_px: int) -> ImageEmbedding:

@@ -21,7 +21,7 @@ from samgeo.errors import PromptError
 from samgeo.model.classes import classify
 from samgeo.model.frame import LOGIT_PX, NativeFrame
 from samgeo.model.merged import Answer, MergedMasks
-from samgeo.model.nearby import decode_nearby
+from samgeo.model.nearby import decode_nearby, mask_corners
 from samgeo.model.predict import ImageEmbedding, Model
 from samgeo.model.vocabulary import CLASSES
 from samgeo.pixels import Mask, PixelPrompts
@@ -214,12 +214,10 @@ def _only(answer: Answer, row: int) -> NDArray[np.bool_]:
 
 def _extents_px(prompts: PixelPrompts, *, cell_px: float) -> NDArray[np.float64]:
     """(N,) longer sides of the boxes, or of the earlier masks, in pixels of the image; NaN where neither says."""
-    extents = np.full(len(prompts), np.nan)
     if prompts.boxes is not None:
-        corners = prompts.boxes.reshape(-1, 2, 2).astype(np.float64)
-        return np.abs(corners[:, 1] - corners[:, 0]).max(axis=1)  # type: ignore[no-any-return]
-    if prompts.masks is not None:
-        for n, logits in enumerate(prompts.masks):
-            window = Mask.from_array(logits > 0).window
-            extents[n] = max(window.shape) * cell_px if not window.is_empty else np.nan
-    return extents
+        corners, times = prompts.boxes.reshape(-1, 2, 2).astype(np.float64), 1.0
+    elif prompts.masks is not None:
+        corners, times = mask_corners(prompts.masks), cell_px
+    else:
+        return np.full(len(prompts), np.nan)
+    return np.asarray(np.abs(corners[:, 1] - corners[:, 0]).max(axis=1) * times)
