@@ -5,6 +5,7 @@
     ├── RasterError (OSError)              exit 3    the input raster
     │   └── MissingCRSError
     ├── PromptError (ValueError)           exit 4    the prompts
+    │   └── NoUsablePromptError
     ├── ModelError (RuntimeError)          exit 5    the model or its weights
     │   ├── UnknownModelError
     │   └── WeightsError
@@ -47,6 +48,15 @@ class PromptError(SamgeoError, ValueError):
     """The prompts cannot be read, placed or used."""
 
     exit_code = 4
+
+
+class NoUsablePromptError(PromptError):
+    """There are prompts, and not one of them can be used."""
+
+    def __init__(self, message: str, reasons: frozenset[str] = frozenset()) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+        """Why not, each reason once: `samgeo.prompts.placed.Refusal.reason`."""
 
 
 class ModelError(SamgeoError, RuntimeError):

@@ -20,7 +20,7 @@ from pyproj import CRS
 
 from samgeo import __version__
 from samgeo.embeddings import EmbeddingCache
-from samgeo.errors import PromptError, UsageError
+from samgeo.errors import NoUsablePromptError, PromptError, UsageError
 from samgeo.grid import Grid
 from samgeo.model.contract import Embedding, PromptableModel
 from samgeo.pipeline.placing import fine_window, margin_px
@@ -31,6 +31,9 @@ from samgeo.pipeline.store import PolygonStore
 from samgeo.pipeline.tilejob import ModelAddress, clip, encode, name_masks
 from samgeo.pixels import BACKGROUND, FOREGROUND, Mask, PixelPrompts, Window
 from samgeo.polygons import check_vertices, pixel_polygons
+from samgeo.prompts.assembly import REASONS
+from samgeo.prompts.placed import PlacedPrompts
+from samgeo.prompts.placement import NODATA, OUTSIDE
 from samgeo.prompts.prompts import Prompts
 from samgeo.raster.reader import Raster
 from samgeo.settings import Settings
@@ -211,8 +214,7 @@ class Session:
         crs: of the box, as `Prompts` takes it: "pixel" counts columns and rows of the raster as it is stored.
         Raises `PromptError` for a box that is not on the raster.
         """
-        prompts = Prompts(boxes=[(x_min, y_min, x_max, y_max)], crs=crs)
-        placed = prompts.to_pixels(self.grid, native_grid=self._raster.native_grid)
+        placed = self._placed(Prompts(boxes=[(x_min, y_min, x_max, y_max)], crs=crs), "box")
         return self._go(replace(self._now, box=placed[0].box))
 
     def preview(self, x: float, y: float, *, positive: bool = True) -> Candidate | None:
@@ -300,22 +302,22 @@ class Session:
 
     def _with_point(self, x: float, y: float, *, positive: bool) -> _Snapshot:
         """The present clicks and one more, not answered yet."""
-        try:
-            placed = Prompts(points=[(x, y)], crs="raster").to_pixels(
-                self.grid, native_grid=self._raster.native_grid, valid=self._raster.valid_at
-            )
-        except PromptError as error:
-            raise self._of_one_place(error) from error
+        placed = self._placed(Prompts(points=[(x, y)], crs="raster"), "place")
         col, row = placed.points[0].tolist()
         label = FOREGROUND if positive else BACKGROUND
         return replace(self._now, points=(*self._now.points, (col, row)), labels=(*self._now.labels, label))
 
-    def _of_one_place(self, error: PromptError) -> PromptError:
-        """What was said of a list of prompts, in the words for a click."""
-        name = self._raster.name.rpartition("/")[2]
-        if ": on nodata" in str(error):
-            return PromptError(f"{name} has no data at this place")
-        return PromptError(f"this place is not on {name}") if ": outside the raster" in str(error) else error
+    def _placed(self, prompts: Prompts, what: str) -> PlacedPrompts:
+        """One click or box in pixels; one that cannot be used is spoken of as `what`, not as a list of prompts."""
+        try:
+            return prompts.to_pixels(self.grid, native_grid=self._raster.native_grid, valid=self._raster.valid_at)
+        except NoUsablePromptError as error:
+            (reason,), name = error.reasons, self._raster.name.rpartition("/")[2]
+            told = {
+                REASONS[NODATA]: f"{name} has no data at this {what}",
+                REASONS[OUTSIDE]: f"this {what} is not on {name}",
+            }
+            raise PromptError(told.get(reason, f"this {what}: {reason}")) from error
 
     def _go(self, wanted: _Snapshot) -> tuple[Candidate, ...]:
         """Answer a new snapshot of clicks and make it the present one; the present stays if that fails."""

@@ -132,6 +132,7 @@ def test_m8_layers_with_nothing_in_them_are_errors_that_name_them(rows, run):
     assert (
         "empty.gpkg: 0 features" if not rows else "0 of 2 prompts can be used: points/1: no geometry"
     ) in done.stderr
+    assert ("; --prompt-crs" in done.stderr) == bool(rows)
 
 
 def test_m9_odd_geometries_are_used_by_rule_or_refused_by_row():

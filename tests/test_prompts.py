@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import pickle
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -16,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from samgeo.errors import PromptError, SamgeoWarning
+from samgeo.errors import NoUsablePromptError, PromptError, SamgeoWarning
 from samgeo.grid import Grid, parse_crs
 from samgeo.pixels import Window
 from samgeo.prompts.prompts import Prompts
@@ -341,8 +343,17 @@ def test_a_layer_of_the_whole_country_is_no_wrong_crs() -> None:
 
 
 def test_few_that_all_miss_say_how_far() -> None:
-    with pytest.raises(PromptError, match=r"0 of 1 prompts can be used: points/0: outside the raster by 50 px"):
+    with pytest.raises(NoUsablePromptError, match=r"0 of 1 prompts can be used: points/0: outside the raster by 50 px"):
         Prompts(points=[at(250, 50)], crs="raster").to_pixels(GRID)
+
+
+def test_an_error_about_all_prompts_says_why_as_a_value() -> None:
+    with pytest.raises(NoUsablePromptError) as refused:
+        Prompts(points=[at(250, 50), at(260, 50), (math.nan, 0)], crs="raster").to_pixels(GRID)
+    again = pickle.loads(pickle.dumps(refused.value))
+    assert again.reasons == {"outside the raster", "coordinates that are not finite numbers"}
+    assert str(again) == str(refused.value)
+    assert "--" not in str(again), "options are the command line's"
 
 
 def test_a_coarse_datum_warns() -> None:

@@ -181,6 +181,12 @@ def test_a_place_without_data_is_named_in_plain_words(tmp_path, model):
 def test_clicks_that_cannot_be_used_change_nothing(session):
     with pytest.raises(PromptError, match="this place is not on"):
         session.add_point(*at(500, 500))
+    with pytest.raises(PromptError, match=r"^this box is not on"):
+        session.add_box(*at(500, 500), *at(490, 510))
+    with pytest.raises(PromptError, match=r"^this box: no width or no height"):
+        session.add_box(*at(25, 25), *at(25, 25))
+    with pytest.raises(PromptError, match=r"^this place: coordinates that are not finite"):
+        session.add_point(float("nan"), 0.0)
     with pytest.raises(PromptError, match="beside the object"):
         session.add_point(*at(25, 25), positive=False)
     with pytest.raises(UsageError, match="nothing to accept"):

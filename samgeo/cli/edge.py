@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TextIO
 import click
 
 from samgeo.cli.signals import WORDS, Stopped, stopped_by_signals
-from samgeo.errors import ResourceLimitError, SamgeoError, SamgeoWarning
+from samgeo.errors import NoUsablePromptError, ResourceLimitError, SamgeoError, SamgeoWarning
 
 DEBUG, ARGUMENTS, JOURNAL = "samgeo.debug", "samgeo.arguments", "samgeo.pipeline.journal"
 """Keys of `click.Context.meta`: was --debug given; the arguments as typed; where a stopped run goes on from."""
@@ -57,6 +57,8 @@ class EdgeGroup(click.Group):
                 _stop(ctx, WORDS[signal.SIGINT], 128 + signal.SIGINT)
             except BrokenPipeError:
                 raise  # click ends the process quietly, with exit code 1: what was asked for was not done
+            except NoUsablePromptError as error:
+                _fail(ctx, error, f"{error}; --prompt-crs states that of what has none", error.exit_code)
             except SamgeoError as error:
                 _fail(ctx, error, str(error), error.exit_code)
             except MemoryError as error:

@@ -89,7 +89,7 @@ def nothing_left(refusals: Refusals, placed: Sequence[Placed], grid: Grid) -> st
     more = f"; and {len(refusals) - 3} more" if len(refusals) > 3 else ""
     return (
         f"0 of {len(refusals)} prompts can be used: {first}{more}. {_extents(placed, grid)}. "
-        "Expected at least one on the raster. Fix: check the coordinates and --prompt-crs"
+        "Expected at least one on the raster. Fix: check the coordinates and the CRS that they are in"
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from samgeo.errors import PromptError, UsageError
+from samgeo.errors import NoUsablePromptError, PromptError, UsageError
 from samgeo.grid import Grid
 from samgeo.model.finder import BUILT_IN, FinderAddress, WordFinder
 from samgeo.prompts.assembly import assemble, list_refusals, make_report
@@ -169,7 +169,8 @@ class Prompts:
 
         strict_crs: refuse prompts that a change of datum may move by more than a pixel; else there is a warning.
 
-        Raises `PromptError` if no prompt can be used, if hardly any lies on the raster, or if x and y are swapped.
+        Raises `NoUsablePromptError` if no prompt can be used, and `PromptError` if hardly any lies on the raster, or if
+        x and y are swapped.
         """
         if not self.layers:
             raise PromptError(f"only words ({', '.join(self.words)}); expected points, boxes or masks to place")
@@ -186,7 +187,7 @@ class Prompts:
         rows = gather(self.layers, placed, object_column=self.object_column, label_column=self.label_column)
         refusals = list_refusals(rows, self.layers, placed)
         if not (rows.verdict == OK).any():
-            raise PromptError(nothing_left(refusals, placed, grid))
+            raise NoUsablePromptError(nothing_left(refusals, placed, grid), frozenset(refusals.reasons))
         report = make_report(rows, self.layers, placed, routes, grid=grid)
         names = new_names(self.layers, without=self.label_column)
         report["renamed_columns"] = {old: new for old, new in names.items() if old != new}
