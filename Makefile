@@ -3,6 +3,7 @@
 # make sweep    the suite with 20 times the property examples, and the tests marked `sweep`; about an hour
 # make quality  how good MODEL is on the windows that `python -m samgeo.train.prepare` made, beside the baselines
 # make plugin   the zip that QGIS installs      make plugin-test   its tests on Qt 6 and in real QGIS, installed if it can be
+# make offline  a folder from which the plugin installs the engine without a network, for this system and Python
 # make notebook-test   the notebook's map in JupyterLab and Chromium, which is installed if it can be
 # make venv     only the environment        make clean   remove environment, caches and demo output
 #
@@ -22,6 +23,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 VENV ?= .venv
 TORCH_INDEX ?=
 DEMO ?= demo
+OFFLINE ?= dist/offline
 TESTS ?= tests
 WORKERS ?= 2
 MODEL ?= samgeo-nano
@@ -30,7 +32,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 GROUND := pyproject.toml constraints.txt Makefile
 
-.PHONY: help venv dev demo test lint sweep quality plugin plugin-test notebook-test clean
+.PHONY: help venv dev demo test lint sweep quality plugin plugin-test offline notebook-test clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -82,6 +84,9 @@ plugin-test: dev
 	@$(BIN)/python qgis_plugin/build.py
 	@qgis_plugin/test_qt6.sh
 	@SAMGEO_PYTHON=$$PWD/$(BIN)/python qgis_plugin/test.sh
+
+offline: venv
+	@$(BIN)/python qgis_plugin/offline.py $(OFFLINE) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 notebook-test: dev
 	@SAMGEO_PYTHON=$$PWD/$(BIN)/python tests/browser/test.sh

@@ -110,7 +110,7 @@ class EngineDialog(QDialog):
         """Make the environment; there is no OK meanwhile, which would throw it away."""
         self._is_making(True)
         self.text.clear()
-        self._search = interpreter.Search(self)
+        self._search = interpreter.Search(self.wheels.filePath() or None, self)
         self._search.found.connect(self._found)
         self._search.start()
 
@@ -120,7 +120,11 @@ class EngineDialog(QDialog):
 
     def _found(self, base):
         if not base:
-            self.text.setPlainText(tr("No Python 3.11 or later was found here. Fix: install one, or name yours above."))
+            self.text.setPlainText(
+                tr("No Python was found here that the folder has packages for. Fix: install that version.")
+                if self.wheels.filePath()
+                else tr("No Python 3.11 or later was found here. Fix: install one, or name yours above.")
+            )
             self._is_making(False)
             return
         self._installer = interpreter.Installer(

@@ -15,8 +15,14 @@ MODEL_KEY = "samgeo/model"
 DEFAULT_MODEL = "samgeo-nano"
 VARIABLE = "SAMGEO_PYTHON"
 """Names a Python, before what is set."""
-FITS = "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))"
-"""What samgeo runs on."""
+FITS = """
+import os, sys
+version = sys.version_info[:2]
+torch = [name for folder in sys.argv[1:] for name in os.listdir(folder) if name.startswith("torch-")]
+has_torch = any("-cp%d%d-" % version in name for name in torch)
+sys.exit(not ((3, 11) <= version <= (3, 13) and (has_torch or len(sys.argv) == 1)))
+"""
+"""Fails in a Python that samgeo does not run on, or for which a folder of packages is not: torch is for one version."""
 
 
 def own_folder():
@@ -112,9 +118,11 @@ class Search(QObject):
     found = pyqtSignal(str)
     """Its path, or nothing."""
 
-    def __init__(self, parent=None):
+    def __init__(self, wheels=None, parent=None):
+        """wheels: a folder of packages that the Python must fit."""
         super().__init__(parent)
         self._paths, self._run = bases(), None
+        self._folders = [wheels] if wheels else []
 
     def start(self):
         """Begin, or go on with the next program."""
@@ -122,7 +130,7 @@ class Search(QObject):
             self.found.emit("")
             return
         path = self._paths.pop(0)
-        self._run = Run([path, "-c", FITS], 10_000, self)
+        self._run = Run([path, "-c", FITS, *self._folders], 10_000, self)
         self._run.ended.connect(lambda fits, text: self.found.emit(path) if fits else self.start())
         self._run.start()
 
@@ -141,11 +149,16 @@ class Installer(QObject):
     """Whether it worked, and the Python, or why not."""
 
     def __init__(self, base, folder, wheels=None, package="samgeo", parent=None):
-        """base: a Python. folder: of the environment. wheels: a folder to install from, without a network."""
+        """base: a Python. folder: of the environment. wheels: a folder to install from, without a network.
+
+        What its requirements.txt says, checksums above all, is held against each package in it.
+        """
         super().__init__(parent)
-        self._folder = folder
+        self._folder, self._wrong = folder, ""
         source = ["--no-index", "--find-links", wheels] if wheels else []
-        install = [python_in(folder), "-m", "pip", "install", "--disable-pip-version-check", *source, package]
+        listed = os.path.join(wheels, "requirements.txt") if wheels else ""
+        what = ["--require-hashes", "--requirement", listed] if os.path.isfile(listed) else [package]
+        install = [python_in(folder), "-m", "pip", "install", "--disable-pip-version-check", *source, *what]
         check = [python_in(folder), "-m", "samgeo", "doctor"]
         self._commands = [[base, "-m", "venv", folder], install, check]
         self._process = None
@@ -178,11 +191,14 @@ class Installer(QObject):
 
     def _read(self):
         for line in bytes(self._process.readAll()).decode("utf-8", "replace").splitlines():
+            if line.startswith("ERROR:") and not self._wrong:
+                self._wrong = line
             self.said.emit(line)
 
     def _finished(self, code, status):
         if code or status == QProcess.ExitStatus.CrashExit:
-            self.done.emit(False, tr("the last command ended with code {}").format(code))
+            told = tr("the last command ended with code {}").format(code)
+            self.done.emit(False, f"{told}: {self._wrong}" if self._wrong else told)
         else:
             self.start()
 

@@ -168,6 +168,10 @@
       <translation>Es gibt noch keine Engine.</translation>
     </message>
     <message>
+      <source>No Python was found here that the folder has packages for. Fix: install that version.</source>
+      <translation>Hier wurde kein Python gefunden, für das Pakete im Ordner liegen. Abhilfe: diese Version installieren.</translation>
+    </message>
+    <message>
       <source>No Python 3.11 or later was found here. Fix: install one, or name yours above.</source>
       <translation>Hier wurde kein Python 3.11 oder neuer gefunden. Abhilfe: eines installieren oder oben angeben.</translation>
     </message>
