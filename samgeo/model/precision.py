@@ -10,13 +10,14 @@ ALIGNMENT = 64
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """True where bf16 products are faster than fp32 ones: on recent graphics cards, and on processors with AMX.
+    """True where bf16 products are faster than fp32 ones: recent graphics cards, processors with AMX or AVX512_BF16.
 
-    Processors with AVX-512 instructions for bf16 but without matrix units take twice as long as in fp32.
+    Without matrix units (AMX), AVX512_BF16 alone makes products and convolutions 2 to 2.5 times as fast.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())  # there is no public question for it
+    # There is no public question for it.
+    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def aligned(tensor: Tensor) -> Tensor:

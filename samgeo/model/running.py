@@ -30,7 +30,7 @@ class Running(Generic[Net]):
         self, sam: Net, *, name: str, sha256: str, device: torch.device, precision: str, spec: ModelSpec
     ) -> None:
         """precision: "exact", or the 16-bit type of autocast: "bf16", "fp16"; "fp32" where the device has neither."""
-        self.sam: Net = sam.to(device).eval().requires_grad_(requires_grad=False)
+        self.sam: Net = sam.to(device, memory_format=torch.channels_last).eval().requires_grad_(requires_grad=False)
         self.name = name
         self.sha256 = sha256
         self.device = device

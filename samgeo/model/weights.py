@@ -179,7 +179,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def _precision(name: str, device: torch.device) -> str:
-    """What "auto" means on this device: bf16 where matrix units for it exist, fp32 elsewhere."""
+    """What "auto" means on this device: bf16 where the processor has it, fp16 on older cards, else fp32."""
     if name == "exact":
         return "exact"
     if name != "auto":

@@ -87,7 +87,7 @@ def run(windows: Path, scenes: Path, folder: Path, settings: TrainSettings, *, d
 
 def _run(windows: Path, scenes: Path, folder: Path, settings: TrainSettings, device: torch.device) -> None:
     torch.manual_seed(settings.seed)
-    sam = build_nano().to(device)
+    sam = build_nano().to(device, memory_format=torch.channels_last)
     if (folder / BEFORE).exists():
         settings = replace(settings, warm_steps=0)  # its three masks have learned to differ
     train(sam, Batches(training_groups(windows, scenes), WEIGHTS, settings), settings, folder)
