@@ -33,6 +33,10 @@ class ClickTool(QgsMapTool):
         self._timer.setInterval(HOVER_MS)
         self._timer.timeout.connect(self._tell)
 
+    def flags(self):
+        """Shift and drag zooms, as with QGIS's own tools."""
+        return QgsMapTool.Flag.AllowZoomRect
+
     def canvasPressEvent(self, event):
         """Remember where; a right click needs no more."""
         if event.button() == Qt.MouseButton.RightButton:

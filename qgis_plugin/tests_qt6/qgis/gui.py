@@ -128,6 +128,7 @@ class _MapEvent:
 
 
 class QgsMapTool(QObject):
+    Flag = Enum("Flag", "AllowZoomRect")
     activated = pyqtSignal()
     deactivated = pyqtSignal()
 
