@@ -342,6 +342,10 @@ class Interaction(QObject):
         if self.layer is None:
             tell(tr("Choose a raster layer to click on."))
             return
+        if not self.layer.isValid():
+            name = self.layer.name()
+            tell(tr("{} cannot be read. Fix: choose another layer, or repair its data source").format(name))
+            return
         path = None if self._pictures else local_file(self.layer)
         try:
             center = self._layer_transform().transform(QgsPointXY(point))

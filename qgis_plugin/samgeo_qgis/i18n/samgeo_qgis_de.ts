@@ -204,6 +204,10 @@
       <translation>Das KBS von {} ist ein anderes: Die Klicks sind verworfen.</translation>
     </message>
     <message>
+      <source>{} cannot be read. Fix: choose another layer, or repair its data source</source>
+      <translation>{} ist nicht lesbar. Abhilfe: einen anderen Layer wählen oder seine Datenquelle reparieren</translation>
+    </message>
+    <message>
       <source>This place is not on {}.</source>
       <translation>Diese Stelle liegt nicht auf {}.</translation>
     </message>

@@ -220,6 +220,9 @@ class QgsRasterLayer(QObject):
     def crs(self):
         return self._crs
 
+    def isValid(self):
+        return True
+
     def extent(self):
         return QgsRectangle(0, 0, 256, 256)
 
