@@ -25,10 +25,10 @@ if ! has_qgis; then
         skip "QGIS cannot be installed from this machine's packages"
     has_qgis || skip "QGIS was installed, but $SYSTEM_PYTHON does not find it"
 fi
-if [ ! -x "$VENV/bin/pytest" ]; then
+if ! "$VENV/bin/python" -c 'import pytest_qgis' 2>/dev/null; then
     "$SYSTEM_PYTHON" -m venv --system-site-packages "$VENV" || skip "$SYSTEM_PYTHON cannot make environments"
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check \
-        'pytest==9.2.*' 'pytest-qt==4.5.*' 'pytest-qgis==5.0.*' || skip "pytest-qgis cannot be installed"
+        --requirement qgis_plugin/tests/requirements.txt || skip "pytest-qgis cannot be installed"
 fi
 export QT_QPA_PLATFORM=offscreen
 XDG_RUNTIME_DIR=$(mktemp -d)

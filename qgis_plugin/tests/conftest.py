@@ -43,6 +43,11 @@ def wait_for(condition, seconds=120):
         time.sleep(0.01)
 
 
+def settle(plugin):
+    """Let the engine answer what it was asked."""
+    wait_for(lambda: not plugin.interaction.waits)
+
+
 class Scene:
     """A raster on disk and a place on a roof in it."""
 
@@ -78,6 +83,43 @@ def canvas(qgis_new_project):
     yield one
     one.close()
     one.deleteLater()
+
+
+@pytest.fixture
+def face(canvas):
+    """A window with the canvas in it."""
+    from face import Face
+
+    one = Face(canvas)
+    yield one
+    canvas.setParent(None)
+    one.window.close()
+
+
+@pytest.fixture
+def begin(face):
+    """Starts the plugin over a raster; the button is pressed."""
+    from qgis.core import QgsProject, QgsRasterLayer
+    from samgeo_qgis import classFactory
+
+    started = []
+
+    def over(path, name):
+        layer = QgsRasterLayer(path, name)
+        QgsProject.instance().addMapLayer(layer)
+        face.active = layer
+        face.canvas.setDestinationCrs(layer.crs())
+        face.canvas.setLayers([layer])
+        face.canvas.setExtent(layer.extent())
+        one = classFactory(face)
+        started.append(one)
+        one.initGui()
+        one.action.setChecked(True)
+        return one
+
+    yield over
+    for one in started:
+        one.unload()
 
 
 @pytest.fixture

@@ -18,6 +18,10 @@ from qgis.core import (
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
+    QgsProcessingModelAlgorithm,
+    QgsProcessingModelChildAlgorithm,
+    QgsProcessingModelChildParameterSource,
+    QgsProcessingModelOutput,
     QgsProject,
     QgsRasterLayer,
     QgsVectorLayer,
@@ -71,6 +75,25 @@ def test_selected_points_in_one_object(provider, scene, tmp_path):
     found = run("points", scene, str(tmp_path / "found.gpkg"), PROMPTS=layer)
     assert [one["name"] for one in found.getFeatures()] == ["n1", "n2"]
     layer.rollBack()
+
+
+def test_in_a_model(provider, scene, tmp_path):
+    """As the model designer makes it."""
+    step = QgsProcessingModelChildAlgorithm("samgeo:points")
+    step.setChildId("clicked")
+    for name, value in (("INPUT", scene.path), ("PROMPTS", points(scene).id())):
+        step.addParameterSources(name, [QgsProcessingModelChildParameterSource.fromStaticValue(value)])
+    features = QgsProcessingModelOutput("found")
+    features.setChildId("clicked")
+    features.setChildOutputName("OUTPUT")
+    step.setModelOutputs({"found": features})
+    model = QgsProcessingModelAlgorithm("roofs")
+    model.addChildAlgorithm(step)
+    context = QgsProcessingContext()
+    context.setProject(QgsProject.instance())
+    out, worked = model.run({"clicked:found": str(tmp_path / "found.gpkg")}, context, QgsProcessingFeedback(False))
+    assert worked
+    assert QgsVectorLayer(out["clicked:found"], "found", "ogr").featureCount() == 1
 
 
 @pytest.mark.parametrize("name", ["boxes", "polygons"])

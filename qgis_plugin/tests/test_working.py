@@ -1,6 +1,7 @@
 """What happens while the engine works, is late, or is cancelled; against a fake that is as late as a test wants."""
 
 import json
+import math
 import os
 import signal
 import statistics
@@ -9,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, wait_for
+from conftest import ROOT, settle, wait_for
 from osgeo import gdal
 from qgis.core import (
     QgsApplication,
@@ -18,13 +19,12 @@ from qgis.core import (
     QgsFeature,
     QgsPointXY,
     QgsProject,
-    QgsRasterLayer,
     QgsRectangle,
 )
 from qgis.PyQt.QtCore import QPoint, Qt
+from qgis.PyQt.QtGui import QKeySequence
 from qgis.PyQt.QtTest import QTest
-from samgeo_qgis import classFactory, interpreter, style, texts
-from test_plugin import Face
+from samgeo_qgis import interpreter, style, texts
 
 SIDE, PIXEL, LEFT, TOP = 256, 0.5, 500_000.0, 5_500_000.0
 PLACE = {"transform": [PIXEL, 0, LEFT, 0, -PIXEL, TOP], "width": SIDE, "height": SIDE, "unit": 1.0}
@@ -54,38 +54,9 @@ def fake(monkeypatch):
 
 
 @pytest.fixture
-def face(canvas, qgis_new_project):
-    one = Face(canvas)
-    yield one
-    canvas.setParent(None)
-    one.window.close()
-
-
-@pytest.fixture
-def start(face, fake, tmp_path):
-    """Starts the plugin over a raster; the button is pressed."""
-    started = []
-
-    def begin():
-        layer = QgsRasterLayer(make_raster(tmp_path / "grey.tif"), "grey")
-        QgsProject.instance().addMapLayer(layer)
-        face.active = layer
-        face.canvas.setDestinationCrs(layer.crs())
-        face.canvas.setLayers([layer])
-        face.canvas.setExtent(layer.extent())
-        one = classFactory(face)
-        started.append(one)
-        one.initGui()
-        one.action.setChecked(True)
-        return one
-
-    yield begin
-    for one in started:
-        one.unload()
-
-
-def settle(plugin):
-    wait_for(lambda: not plugin.interaction.waits)
+def start(fake, begin, tmp_path):
+    """Starts the plugin over a raster of three greys."""
+    return lambda: begin(make_raster(tmp_path / "grey.tif"), "grey")
 
 
 def click(plugin, col=128, row=128, button=Qt.MouseButton.LeftButton):
@@ -99,6 +70,14 @@ def press(plugin, key, modifiers=Qt.KeyboardModifier.NoModifier):
     viewport = plugin.iface.canvas.viewport()
     viewport.setFocus()
     QTest.keyClick(viewport, key, modifiers)
+
+
+def test_the_button_makes_the_tool_ready_at_once(start):
+    began = time.monotonic()
+    plugin = start()
+    assert time.monotonic() - began < 0.3, "with the plugin loaded, the raster made and opened"
+    assert plugin.dock.isVisible()
+    assert plugin.iface.canvas.mapTool() is plugin.tool
 
 
 def test_the_layer_is_open_before_the_first_click(start):
@@ -407,6 +386,24 @@ def test_keys_are_heard_with_the_panel_in_focus(start):
     assert len([step for step in plugin.interaction.steps if step["op"] == "point"]) == 1
 
 
+def test_keys_can_be_others(start, tmp_path):
+    plugin = start()
+    settle(plugin)
+    layer = plugin._new_target(str(tmp_path / "objects.gpkg"))
+    plugin.actions["accept"].setShortcut(QKeySequence("S"))  # as QGIS's shortcut dialog does
+    click(plugin)
+    settle(plugin)
+    press(plugin, Qt.Key.Key_Return)
+    settle(plugin)
+    assert layer.featureCount() == 0
+    assert plugin._wants("undo")
+    press(plugin, Qt.Key.Key_S)
+    settle(plugin)
+    assert layer.featureCount() == 1
+    assert not plugin._wants("undo"), "it is the layer's own now"
+    layer.rollBack()
+
+
 def test_tab_moves_the_focus_in_the_panel(start):
     plugin = start()
     settle(plugin)
@@ -438,6 +435,58 @@ def test_a_box_begins_where_it_was_begun_on_the_map(start):
     wanted = QgsRectangle(began, ended)
     assert [box.xMinimum(), box.yMaximum()] == pytest.approx([wanted.xMinimum(), wanted.yMaximum()])
     settle(plugin)
+
+
+def test_shift_zooms_and_space_pans_as_everywhere(start):
+    plugin = start()
+    settle(plugin)
+    click(plugin)
+    settle(plugin)
+    canvas, viewport = plugin.iface.canvas, plugin.iface.canvas.viewport()
+    width = canvas.extent().width()
+    shift, place = Qt.KeyboardModifier.ShiftModifier, viewport.rect().center()
+    QTest.mousePress(viewport, Qt.MouseButton.LeftButton, shift, place)
+    QTest.mouseMove(viewport, place + QPoint(30, 30))
+    QTest.mouseMove(viewport, place + QPoint(60, 60))
+    QTest.mouseRelease(viewport, Qt.MouseButton.LeftButton, shift, place + QPoint(60, 60))
+    assert canvas.extent().width() < width / 2
+    seen = canvas.extent()
+    QTest.keyPress(canvas, Qt.Key.Key_Space)
+    QTest.mouseMove(viewport, place)
+    QTest.mouseMove(viewport, place + QPoint(40, 40))
+    QTest.keyRelease(canvas, Qt.Key.Key_Space)
+    assert canvas.extent().center() != seen.center()
+    assert canvas.extent().width() == pytest.approx(seen.width())
+    assert [step["op"] for step in plugin.interaction.steps] == ["point"]
+    assert plugin.interaction.outline() is not None
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [[PIXEL, 0, LEFT, 0, PIXEL, TOP], [0.433, 0.25, LEFT, 0.25, -0.433, TOP]],
+    ids=["south-up", "turned"],
+)
+@pytest.mark.parametrize("canvas_crs", ["EPSG:32633", "EPSG:3857"])
+def test_a_click_is_on_the_pixel_below_the_mouse(fake, begin, tmp_path, transform, canvas_crs):
+    fake(transform=transform)
+    path = make_raster(tmp_path / "grey.tif")
+    gdal.Open(path, gdal.GA_Update).SetGeoTransform([transform[k] for k in (2, 0, 1, 5, 3, 4)])
+    plugin = begin(path, "grey")
+    canvas, one = plugin.iface.canvas, plugin.interaction
+    canvas.setDestinationCrs(QgsCoordinateReferenceSystem(canvas_crs))
+    there = one._from_layer()
+    canvas.setExtent(there.transformBoundingBox(one.layer.extent()))
+    settle(plugin)
+    a, b, c, d, e, f = transform
+    place = a * 100.5 + b * 60.5 + c, d * 100.5 + e * 60.5 + f
+    seen = canvas.getCoordinateTransform().transform(there.transform(QgsPointXY(*place))).toQPointF().toPoint()
+    QTest.mouseClick(canvas.viewport(), Qt.MouseButton.LeftButton, pos=seen)
+    settle(plugin)
+    assert not plugin.iface.bar.messages
+    assert not one._pictures
+    (step,) = one.steps
+    off = math.hypot(step["x"] - place[0], step["y"] - place[1])
+    assert off < PIXEL
 
 
 def test_engine_and_qgis_agree_to_the_pixel(start, fake):
@@ -492,6 +541,30 @@ def test_a_part_in_a_hole_goes_when_the_hole_is_filled():
     assert without_pieces(there, crs, 10.0) == there
     assert without_pieces(there, crs, 37.0) == [[there[0][0]]]
     assert without_pieces(there, crs, 1e6) == [[there[0][0]]], "the largest stays"
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_the_object_stays(start, monkeypatch, tmp_path):
+    """The project lies in /proc, where nobody makes files."""
+    from qgis.PyQt.QtWidgets import QFileDialog
+
+    plugin = start()
+    settle(plugin)
+    QgsProject.instance().setFileName("/proc/project.qgz")
+    offered = []
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *asked: offered.append(asked[2]) or (asked[2], ""))
+    click(plugin)
+    settle(plugin)
+    press(plugin, Qt.Key.Key_Return)
+    settle(plugin)
+    assert offered == ["/proc/objects.gpkg"]
+    assert "/proc/objects.gpkg" in plugin.iface.bar.messages[-1]
+    assert plugin.dock.target.currentLayer() is None
+    assert len(plugin.interaction.candidates) == 3
+    layer = plugin._new_target(str(tmp_path / "objects.gpkg"))
+    press(plugin, Qt.Key.Key_Return)
+    settle(plugin)
+    assert layer.featureCount() == 1
+    layer.rollBack()
 
 
 def test_each_label_has_a_colour_of_its_own_above_the_imagery(start, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 HERE = Path(__file__).parent
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 sys.path[:0] = [str(HERE), os.environ.get("SAMGEO_PLUGIN", str(HERE.parent))]
+sys.path.append(str(HERE.parent / "tests"))  # for what both lanes use
 
 
 @pytest.fixture(autouse=True)

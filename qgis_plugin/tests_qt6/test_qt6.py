@@ -10,9 +10,10 @@ import time
 
 import pytest
 from conftest import HERE
+from face import Face
 from PyQt6.QtCore import QCoreApplication, QEvent, QPoint, Qt
 from PyQt6.QtTest import QTest
-from PyQt6.QtWidgets import QApplication, QMainWindow
+from PyQt6.QtWidgets import QApplication
 from qgis.core import QgsApplication, QgsRasterLayer, QgsSettings
 from qgis.gui import QgsMapCanvas
 from samgeo_qgis import classFactory, engine_dialog, interpreter
@@ -30,55 +31,6 @@ SHORT = {
 }
 
 
-class Bar:
-    def __init__(self):
-        self.messages = []
-
-    def pushMessage(self, title, text, level, seconds):
-        self.messages.append(text)
-
-
-class Face:
-    """What of QGIS's interface the plugin uses."""
-
-    def __init__(self):
-        self.window, self.canvas, self.bar = QMainWindow(), QgsMapCanvas(), Bar()
-        self.window.setCentralWidget(self.canvas)
-        self.window.resize(900, 700)
-        self.window.show()
-        self.active = None
-
-    def mapCanvas(self):
-        return self.canvas
-
-    def mainWindow(self):
-        return self.window
-
-    def messageBar(self):
-        return self.bar
-
-    def activeLayer(self):
-        return self.active
-
-    def addDockWidget(self, area, dock):
-        self.window.addDockWidget(area, dock)
-
-    def removeDockWidget(self, dock):
-        self.window.removeDockWidget(dock)
-
-    def addToolBarIcon(self, action):
-        pass
-
-    def removeToolBarIcon(self, action):
-        pass
-
-    def addPluginToRasterMenu(self, name, action):
-        pass
-
-    def removePluginRasterMenu(self, name, action):
-        pass
-
-
 @pytest.fixture(scope="session")
 def application():
     return QApplication([])
@@ -89,7 +41,7 @@ def plugin(application, monkeypatch, tmp_path):
     """Its button is pressed, and the engine is the fake."""
     monkeypatch.setattr(interpreter, "find_python", lambda: sys.executable)
     monkeypatch.setattr(interpreter, "command", lambda: [sys.executable, str(FAKE), json.dumps(RASTER)])
-    face = Face()
+    face = Face(QgsMapCanvas())
     path = tmp_path / "raster.tif"
     path.touch()
     face.active = QgsRasterLayer(str(path))
