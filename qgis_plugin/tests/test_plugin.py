@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 
@@ -148,6 +149,16 @@ assert time.monotonic() - started < 3
 assert not {"torch", "samgeo", "numpy", "rasterio"} & (set(sys.modules) - before), "QGIS itself may bring numpy"
 """
     subprocess.run([sys.executable, "-c", script, str(ROOT / "qgis_plugin")], check=True, timeout=60)
+
+
+def test_the_docs_name_tests_that_are_there():
+    text = (ROOT / "docs" / "qgis.md").read_text()
+    named = set(re.findall(r"`(test_\w+)::(test_\w+)`", text))
+    assert len(named) > 40
+    for module, test in named:
+        assert f"def {test}(" in (ROOT / "qgis_plugin" / "tests" / f"{module}.py").read_text(), test
+    for path in re.findall(r"`(tests/\w+\.py)`", text):
+        assert (ROOT / path).is_file(), path
 
 
 def test_a_python_is_found_where_it_is_said_to_be(monkeypatch, tmp_path, qgis_app):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -117,6 +118,24 @@ def test_encode(provider, scene):
     import processing
 
     assert processing.run("samgeo:encode", {"INPUT": scene.path}) == {}
+
+
+def test_what_was_encoded_stays_when_it_is_cancelled(provider, scene):
+    def cached():
+        return {file: file.stat().st_ino for file in Path(os.environ["SAMGEO_CACHE"]).rglob("*") if file.is_file()}
+
+    def encode(feedback):
+        algorithm = QgsApplication.processingRegistry().algorithmById("samgeo:encode").create()
+        return algorithm.run({"INPUT": scene.path, "RESOLUTION": 0.08}, QgsProcessingContext(), feedback)[1]
+
+    at_first, stopped = cached(), QgsProcessingFeedback()
+    stopped.progressChanged.connect(lambda percent: percent > 0 and stopped.cancel())
+    assert not encode(stopped)
+    before = cached()
+    assert len(before) > len(at_first)
+    assert encode(QgsProcessingFeedback())
+    assert len(cached()) > len(before)
+    assert before.items() <= cached().items(), "nothing is encoded twice"
 
 
 def test_what_cannot_be_is_said_with_samgeos_own_words(provider, scene, tmp_path):
