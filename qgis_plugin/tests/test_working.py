@@ -25,6 +25,7 @@ from qgis.PyQt.QtCore import QPoint, Qt
 from qgis.PyQt.QtGui import QKeySequence
 from qgis.PyQt.QtTest import QTest
 from samgeo_qgis import interpreter, style, texts
+from samgeo_qgis.engine import Engine
 
 SIDE, PIXEL, LEFT, TOP = 256, 0.5, 500_000.0, 5_500_000.0
 PLACE = {"transform": [PIXEL, 0, LEFT, 0, -PIXEL, TOP], "width": SIDE, "height": SIDE, "unit": 1.0}
@@ -80,9 +81,14 @@ def test_the_button_makes_the_tool_ready_at_once(start):
     assert plugin.iface.canvas.mapTool() is plugin.tool
 
 
-def test_the_layer_is_open_before_the_first_click(start):
+def test_the_layer_is_open_before_the_first_click(start, monkeypatch):
+    asked, ask = [], Engine.ask
+    monkeypatch.setattr(
+        Engine, "ask", lambda engine, op, *rest, **header: asked.append(op) or ask(engine, op, *rest, **header)
+    )
     plugin = start()
     settle(plugin)
+    assert asked[-2:] == ["open", "prefetch"], "what is in view is encoded"
     assert plugin.interaction._session == "s1"
     assert plugin.interaction.steps == []
     assert not plugin.iface.bar.messages
