@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from samgeo.model.layers import MLP, LayerNorm2d
 from samgeo.model.mask_decoder import NUM_MASKS, HighRes, MaskDecoder
+from samgeo.model.patches import from_patches, to_patches
 from samgeo.model.sam import Features, Sam
 from samgeo.model.transformer import TwoWayTransformer
 
@@ -62,16 +63,18 @@ class HQMaskDecoder(MaskDecoder):
     def _own_tokens(self) -> list[nn.Embedding]:
         return [*super()._own_tokens(), self.hf_token]
 
-    def upscale(self, src: Tensor, high_res: HighRes | None) -> Tensor:
-        """SAM's features and behind them the finer ones: (N, 2 C4, 4h, 4w).
+    def refining(self, high_res: HighRes | None) -> HighRes | None:
+        """high_res: the HQ features (N or 1, C4, 4h, 4w) alone, or as of `MaskDecoder`."""
+        if high_res is None or not self.early_dim:
+            return super().refining(high_res)
+        return (to_patches(high_res[-1], 2),)
 
-        high_res: the HQ features (N or 1, C4, 4h, 4w) alone, or as of `MaskDecoder`.
-        """
-        if not self.early_dim or high_res is None:
-            plain = super().upscale(src, high_res)
-            return torch.cat([plain, self.embedding_maskfeature(plain)], dim=1)
-        plain = super().upscale(src, None)
-        return torch.cat([plain, self.embedding_maskfeature(plain) + high_res[-1]], dim=1)
+    def upscale(self, src: Tensor, refining: HighRes | None) -> Tensor:
+        """SAM's features and behind them the finer ones: (N, 16 h w, 2 C4)."""
+        plain = super().upscale(src, None if self.early_dim else refining)
+        rows_and_columns = from_patches(plain.transpose(1, 2), (src.shape[1], src.shape[2]), 2)
+        fine = to_patches(self.embedding_maskfeature(rows_and_columns), 2)
+        return torch.cat([plain, fine + refining[-1] if self.early_dim and refining else fine], dim=2)
 
     def weights(self, tokens: Tensor, *, refined: bool = True) -> Tensor:
         """(N, 5, C), the last the HQ token -> (N, 4, 2 C4): weights of SAM's features and of the finer ones."""

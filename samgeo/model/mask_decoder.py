@@ -7,6 +7,7 @@ strides 8 and 4 from the image encoder while upscaling.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from samgeo.model import likeness
 from samgeo.model.layers import MLP, Activation, LayerNorm2d
+from samgeo.model.patches import from_patches, to_patches
 from samgeo.model.transformer import TwoWayTransformer
 
 NUM_MASKS = 4
@@ -43,7 +45,7 @@ class Attended(NamedTuple):
     tokens: Tensor
     """(N, 4, C), the mask tokens; the first is for unambiguous prompts. HQ-SAM has one more behind them."""
     src: Tensor
-    """(N, C, h, w), the image embedding as the prompts changed it."""
+    """(N, h, w, C), the image embedding as the prompts changed it."""
     iou: Tensor
     """(N, 4), what the IoU head expects."""
     object_score: Tensor | None
@@ -119,7 +121,8 @@ class MaskDecoder(nn.Module):
     ) -> Decoded:
         """All four masks of N prompted objects. Arguments as of the parts below."""
         tokens, src, iou, _ = self.attend(image, image_pe, sparse, dense)
-        return Decoded(self.draw(self.weights(tokens), self.upscale(src, high_res), units, alike), iou, tokens)
+        upscaled = self.upscale(src, self.refining(high_res))
+        return Decoded(self.draw(self.weights(tokens), upscaled, src.shape[1:3], units, alike), iou, tokens)
 
     def attend(self, image: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor) -> Attended:
         """What is cheap and enough to rank the masks: the transformer and the heads.
@@ -136,7 +139,7 @@ class MaskDecoder(nn.Module):
         iou = self.iou_prediction_head(tokens[:, first])  # (N, 4)
         return Attended(
             tokens=tokens[:, first + 1 : len(own)],
-            src=flat.transpose(1, 2).unflatten(2, src.shape[-2:]),
+            src=flat.unflatten(1, src.shape[-2:]),
             iou=iou.sigmoid() if self.iou_sigmoid else iou,
             object_score=self.pred_obj_score_head(tokens[:, 0]) if self.object_score else None,
         )
@@ -146,17 +149,23 @@ class MaskDecoder(nn.Module):
         first = [self.obj_score_token] if self.object_score else []
         return [*first, self.iou_token, self.mask_tokens]
 
-    def upscale(self, src: Tensor, high_res: HighRes | None) -> Tensor:
-        """(N, C, h, w) to the features that masks are products with: (N, C4, 4h, 4w).
-
-        high_res: features of stride 8 (N or 1, C8, 2h, 2w) and 4 (N or 1, C4, 4h, 4w), through conv_s1 and conv_s0.
-        """
+    def refining(self, high_res: HighRes | None) -> HighRes | None:
+        """What `upscale` adds, once for each image: features as of `forward` in patch order, (N or 1, P, C)."""
         if high_res is None:
-            return self.output_upscaling(src)  # type: ignore[no-any-return]
-        first, norm, act1, second, act2 = self.output_upscaling
+            return None
         stride8, stride4 = high_res
-        src = act1(norm(first(src) + stride8))  # (N, C8, 2h, 2w)
-        return act2(second(src) + stride4)  # type: ignore[no-any-return]  # (N, C4, 4h, 4w)
+        return to_patches(stride8, 1), to_patches(stride4, 2)
+
+    def upscale(self, src: Tensor, refining: HighRes | None) -> Tensor:
+        """(N, h, w, C) to the features that masks are products with, in patch order: (N, 16 h w, C4).
+
+        refining: from the method of that name, strides 8 and 4.
+        """
+        first, norm, act1, second, act2 = self.output_upscaling
+        x = doubled(src.flatten(1, 2), first)  # (N, 4 h w, C8)
+        x = act1(normalised(x if refining is None else x + refining[0], norm))
+        x = doubled(x, second)  # (N, 16 h w, C4)
+        return act2(x if refining is None else x + refining[1])  # type: ignore[no-any-return]
 
     def weights(self, tokens: Tensor, *, refined: bool = True) -> Tensor:  # noqa: ARG002
         """What the masks are drawn with, from the tokens in `Attended`: (N, 4, C) -> (N, 4, P), for `draw`.
@@ -165,17 +174,38 @@ class MaskDecoder(nn.Module):
         """
         return torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
 
-    def draw(self, weights: Tensor, upscaled: Tensor, units: Tensor | None, alike: Tensor | None) -> Tensor:
+    def draw(
+        self, weights: Tensor, upscaled: Tensor, size: Sequence[int], units: Tensor | None, alike: Tensor | None
+    ) -> Tensor:
         """Logits of M masks for each of N objects, (N, M, 4h, 4w): products of the masks' weights with features.
 
-        weights: (N, M, P) from `weights`. upscaled: (N, C4, 4h, 4w). units: (B, D, 4h, 4w) of B images with N / B
-        consecutive objects in each; alike: (N, 5, 4h, 4w); both None in a decoder without likeness.
+        weights: (N, M, P) from `weights`. upscaled: (N, 16 h w, C4) from `upscale`, size: (h, w). units: (B, D, 4h, 4w)
+        of B images with N / B consecutive objects in each; alike: (N, 5, 4h, 4w); both None in a decoder without
+        likeness.
         """
-        (n, m, _), c4 = weights.shape, upscaled.shape[1]
-        logits = weights[..., :c4] @ upscaled.flatten(2)  # (N, M, hw)
-        if units is not None and alike is not None:
-            shared, own = (LIKENESS_GAIN * weights[..., c4:]).split([self.likeness_dim, len(likeness.MAPS)], dim=2)
-            by_image = shared.reshape(len(units), n // len(units) * m, self.likeness_dim)  # (B, K M, D)
-            common = by_image @ units.flatten(2).to(shared.dtype)  # (B, K M, hw)
-            logits = logits + common.reshape(logits.shape) + own @ alike.flatten(2).to(own.dtype)
-        return logits.reshape(n, m, *upscaled.shape[-2:])
+        (n, m, _), c4 = weights.shape, upscaled.shape[2]
+        product = weights[..., :c4] @ upscaled.transpose(1, 2)  # (N, M, 16 h w)
+        logits = from_patches(product, (size[0], size[1]), 2)  # (N, M, 4h, 4w)
+        if units is None or alike is None:
+            return logits
+        shared, own = (LIKENESS_GAIN * weights[..., c4:]).split([self.likeness_dim, len(likeness.MAPS)], dim=2)
+        by_image = shared.reshape(len(units), n // len(units) * m, self.likeness_dim)  # (B, K M, D)
+        common = by_image @ units.flatten(2).to(shared.dtype)  # (B, K M, 16 h w)
+        added: Tensor = common.reshape(n, m, -1) + own @ alike.flatten(2).to(own.dtype)  # (N, M, 16 h w)
+        return logits + added.reshape(logits.shape)
+
+
+def doubled(x: Tensor, layer: nn.Module) -> Tensor:
+    """A transposed convolution that makes four cells of one, in patch order: (N, P, C) -> (N, 4 P, C')."""
+    assert isinstance(layer, nn.ConvTranspose2d)
+    weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 C', C)
+    assert layer.bias is not None
+    four: Tensor = F.linear(x, weight, layer.bias.repeat(4))  # (N, P, 4 C')
+    return four.reshape(x.shape[0], -1, layer.out_channels)
+
+
+def normalised(x: Tensor, norm: nn.Module) -> Tensor:
+    """A norm of maps, in patch order: (N, P, C) -> (N, P, C)."""
+    if isinstance(norm, LayerNorm2d):
+        return F.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps)
+    return norm(x.transpose(1, 2)).transpose(1, 2)  # type: ignore[no-any-return]

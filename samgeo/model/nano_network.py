@@ -55,7 +55,6 @@ class NanoSam(Sam):
         origin_px: Tensor | None = None,
     ) -> Embedded:
         """Tokens, and the prompts drawn and compared with the image. Arguments as of `Sam.embed_prompts`."""
-        size = features.stride16.shape[-2], features.stride16.shape[-1]
         dtype = features.stride16.dtype
         encoder = self.prompt_encoder
         assert features.units is not None
@@ -63,7 +62,6 @@ class NanoSam(Sam):
         drawn = draw_prompts(points, labels, size=features.logits_size, stride_px=encoder.stride_px // 4)
         maps = torch.cat([drawn.to(alike.dtype), alike], dim=1)  # (N, 10, 4h, 4w)
         return Embedded(
-            position=encoder.dense_position(size, origin_px).to(dtype),
             sparse=encoder.sparse(points, labels, looks, origin_px=origin_px).to(dtype),
             dense=encoder.dense(masks, maps).to(dtype),
             alike=alike,

@@ -7,7 +7,8 @@ it, in 16 bit, or in 32 with `precision="exact"`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -24,10 +25,10 @@ from samgeo.model.sam2 import stable_or_best
 from samgeo.model.scoring import MaskScorer, describe
 from samgeo.pixels import Mask, PixelPrompts
 
-ATTEND_AT_ONCE = 8
-"""Objects that the image attends to together."""
-DRAW_AT_ONCE = 16
-"""Objects whose masks are upscaled together. Both are few enough to stay in a processor's cache."""
+CELLS_AT_ONCE = {"cpu": 2**13}
+"""Cells of the embedding, of all objects that are decoded together: few enough to stay in a processor's cache ..."""
+CELLS_AT_ONCE_ELSEWHERE = 2**18
+"""... and enough for a graphics card."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,27 +104,29 @@ class Model(Running[Sam]):
         """What the transformer makes of N objects' prompts, some at a time, and their maps of likeness."""
         parts: list[tuple[Tensor | None, ...]] = []
         with torch.inference_mode(), self.numerics():
-            for start in range(0, max(1, len(points)), ATTEND_AT_ONCE):
-                part = slice(start, start + ATTEND_AT_ONCE)
+            positions = self.sam.positions(features)
+            for part in self.parts(max(1, len(points)), features):
                 masks = None if earlier is None else earlier[part]
-                embedded = self.sam.embed_prompts(features, points[part], labels[part], masks)
-                attended = self.sam.mask_decoder.attend(
-                    features.stride16, embedded.position, embedded.sparse, embedded.dense
-                )
-                parts.append((*attended, embedded.alike))
-        tokens, src, iou, object_score, alike = map(_joined, zip(*parts, strict=True))
+                sparse, dense, alike = self.sam.embed_prompts(features, points[part], labels[part], masks)
+                parts.append((*self.sam.mask_decoder.attend(features.stride16, positions, sparse, dense), alike))
+        tokens, src, iou, object_score, together = map(_joined, zip(*parts, strict=True))
         assert tokens is not None
         assert src is not None
         assert iou is not None
-        return Attended(tokens, src, iou, object_score), alike
+        return Attended(tokens, src, iou, object_score), together
+
+    def parts(self, count: int, features: Features) -> Iterator[slice]:
+        """Some of `count` objects in an image at a time, as many as are decoded together."""
+        at_once = CELLS_AT_ONCE.get(self.device.type, CELLS_AT_ONCE_ELSEWHERE)
+        step = max(1, at_once // math.prod(features.stride16.shape[-2:]))
+        return (slice(start, start + step) for start in range(0, count, step))
 
     def _judge(self, scorer: MaskScorer, masks: NetworkMasks, points: Tensor, labels: Tensor) -> NDArray[np.float32]:
         """(N, M) scores of masks by what they look like; draws them."""
-        units, tokens = masks.units, masks.tokens
+        units, tokens = masks.features.units, masks.tokens
         assert units is not None
         scores = np.empty_like(masks.scores)
-        for start in range(0, len(scores), DRAW_AT_ONCE):
-            part = slice(start, start + DRAW_AT_ONCE)
+        for part in self.parts(len(scores), masks.features):
             logits, predicted = (self.tensor(a[part]) for a in (masks.logits, masks.scores))
             with torch.inference_mode():
                 facts = describe(logits, predicted, units, points[part], labels[part])
@@ -191,9 +194,9 @@ class NetworkMasks:
         )
 
     @property
-    def units(self) -> Tensor | None:
-        """(1, D, h, w), see `Features.units`."""
-        return self._embedding.features.units
+    def features(self) -> Features:
+        """Of the image, as stored."""
+        return self._embedding.features
 
     @property
     def tokens(self) -> Tensor:
@@ -219,26 +222,24 @@ class NetworkMasks:
         return self._all(refined=False) if self._model.sam.mask_decoder.refines else self._raw
 
     def _all(self, *, refined: bool) -> NDArray[np.float32]:
-        drawn = np.empty((*self.scores.shape, *self._embedding.features.logits_size), np.float32)
-        for start in range(0, len(self._rows), DRAW_AT_ONCE):
-            part = slice(start, start + DRAW_AT_ONCE)
-            drawn[part] = self._draw(self._rows[part], self._chosen[part], refined=refined)
-        return drawn
-
-    def _draw(self, rows: Tensor, chosen: Tensor, *, refined: bool) -> NDArray[np.float32]:
-        """(n,) and (n, M) indices -> (n, M, h, w) logits. Each prompt is upscaled once, however many of its masks."""
-        decoder, features = self._model.sam.mask_decoder, self._embedding.features
-        prompts, position = rows.unique(return_inverse=True)
+        """(N, M, h, w) logits. Each prompt is upscaled once, however many of its masks are asked for."""
+        decoder, features, src = self._model.sam.mask_decoder, self.features, self._attended.src
+        drawn = np.empty((*self.scores.shape, *features.logits_size), np.float32)
+        prompts, of_prompt = self._rows.unique(return_inverse=True)
         with torch.inference_mode(), self._model.numerics():
-            tokens, src = self._attended.tokens, self._attended.src[prompts]
             fine = features.high_res
-            high_res = None if fine is None else tuple(finer.to(src.dtype) for finer in fine)
-            upscaled = decoder.upscale(src, high_res)  # (p, C4, 4h, 4w)
-            weights = decoder.weights(tokens[rows], refined=refined)  # (n, 4, P)
-            picked = weights[torch.arange(len(rows))[:, None], chosen]  # (n, M, P)
-            alike = None if self._alike is None else self._alike[rows]
-            logits = decoder.draw(picked, upscaled[position], features.units, alike)  # (n, M, 4h, 4w)
-        return logits.float().cpu().numpy()
+            refining = decoder.refining(None if fine is None else tuple(finer.to(src.dtype) for finer in fine))
+            for part in self._model.parts(len(prompts), features):
+                upscaled = decoder.upscale(src[prompts[part]], refining)  # (p, 16 h w, C4)
+                own = ((of_prompt >= part.start) & (of_prompt < part.stop)).nonzero().squeeze(1)  # (n,) objects
+                rows, chosen = self._rows[own], self._chosen[own]
+                weights = decoder.weights(self._attended.tokens[rows], refined=refined)  # (n, 4, P)
+                picked = weights[torch.arange(len(own))[:, None], chosen]  # (n, M, P)
+                alike = None if self._alike is None else self._alike[rows]
+                each = upscaled[of_prompt[own] - part.start]  # (n, 16 h w, C4)
+                logits = decoder.draw(picked, each, src.shape[1:3], features.units, alike)  # (n, M, 4h, 4w)
+                drawn[own.numpy()] = logits.float().cpu().numpy()
+        return drawn
 
     def to_masks(self) -> list[list[Mask]]:
         """N lists of M full-size masks in the pixels of the image, with score and stability."""

@@ -30,7 +30,8 @@ class Running(Generic[Net]):
         self, sam: Net, *, name: str, sha256: str, device: torch.device, precision: str, spec: ModelSpec
     ) -> None:
         """precision: "exact", or the 16-bit type of autocast: "bf16", "fp16"; "fp32" where the device has neither."""
-        self.sam: Net = sam.to(device, memory_format=torch.channels_last).eval().requires_grad_(requires_grad=False)
+        channels_last: Net = sam.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.sam: Net = channels_last.eval().requires_grad_(requires_grad=False)
         self.name = name
         self.sha256 = sha256
         self.device = device

@@ -54,8 +54,6 @@ class Features(NamedTuple):
 class Embedded(NamedTuple):
     """N objects' prompts as the mask decoder reads them."""
 
-    position: Tensor
-    """(1 or N, C, h, w) positions of the image embedding's cells."""
     sparse: Tensor
     """(N, T, C) tokens."""
     dense: Tensor
@@ -104,10 +102,21 @@ class Sam(nn.Module):
         origin_px: Tensor | None = None,
     ) -> Decoded:
         """All four masks of N objects. Arguments as of `embed_prompts`."""
-        position, sparse, dense, alike = self.embed_prompts(features, points, labels, masks, origin_px=origin_px)
+        sparse, dense, alike = self.embed_prompts(features, points, labels, masks, origin_px=origin_px)
         return self.mask_decoder(  # type: ignore[no-any-return]
-            features.stride16, position, sparse, dense, high_res=features.high_res, units=features.units, alike=alike
+            features.stride16,
+            self.positions(features, origin_px),
+            sparse,
+            dense,
+            high_res=features.high_res,
+            units=features.units,
+            alike=alike,
         )
+
+    def positions(self, features: Features, origin_px: Tensor | None = None) -> Tensor:
+        """Of the image embedding's cells, (1 or N, C, h, w); origin_px as of `embed_prompts`."""
+        size = features.stride16.shape[-2], features.stride16.shape[-1]
+        return self.prompt_encoder.dense_position(size, origin_px).to(features.stride16.dtype)
 
     def list_prompts(self, points: Tensor, labels: Tensor, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
         """Clicks (N, K, 2) with labels (N, K) and boxes (N, 4) as one list of points (N, T, 2), labels (N, T).
@@ -133,11 +142,9 @@ class Sam(nn.Module):
         masks: (N, 1, H/4, W/4) logits or None. origin_px: (N, 2), where training places each crop in the frame that
         positions refer to.
         """
-        size = features.stride16.shape[-2], features.stride16.shape[-1]
         dtype = features.stride16.dtype
         encoder = self.prompt_encoder
         return Embedded(
-            position=encoder.dense_position(size, origin_px).to(dtype),
             sparse=encoder.sparse(points, labels, origin_px=origin_px).to(dtype),
             dense=encoder.dense(masks, None).to(dtype),
         )

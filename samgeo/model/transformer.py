@@ -9,6 +9,7 @@ once.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -29,7 +30,7 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(inner, embedding_dim)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q (N or 1, Tq, C), k and v (N or 1, Tk, C) -> (N, Tq, C)."""
+        """q (N, Tq, C), k and v (N, Tk, C) -> (N, Tq, C)."""
         return self.attend(*self.project(q, k, v))
 
     def project(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -37,20 +38,66 @@ class Attention(nn.Module):
         return self._heads(self.q_proj(q)), self._heads(self.k_proj(k)), self._heads(self.v_proj(v))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Heads (N or 1, heads, T, D) -> (N, Tq, C)."""
-        if k.shape[0] == 1 and q.shape[0] != 1:  # one image: the tokens of all prompts ask it like those of one
-            n, heads, length, width = q.shape
-            many = q.transpose(0, 1).reshape(1, heads, n * length, width)
-            out = F.scaled_dot_product_attention(many, k, v).reshape(heads, n, length, width).permute(1, 2, 0, 3)
-        else:
-            q = q.expand(k.shape[0], -1, -1, -1)
-            out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)  # (N, Tq, heads, D)
-        projected: Tensor = self.out_proj(out.flatten(2))  # (N, Tq, C)
-        return projected
+        """Heads (N, heads, T, D) -> (N, Tq, C)."""
+        out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)  # (N, Tq, heads, D)
+        return self.out_proj(out.flatten(2))  # type: ignore[no-any-return]
 
     def _heads(self, x: Tensor) -> Tensor:
         heads: Tensor = x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (N, heads, T, D)
         return heads
+
+
+class TokensToImage(Attention):
+    """A few tokens of each prompt ask the image.
+
+    Once prompts have changed it, the image is another for each, and large. So nothing is projected from it: q . (K x)
+    is (q K) . x, and the mean of V x is V times the mean of x. Positions are the same for all and are projected once.
+    """
+
+    def forward(self, tokens: Tensor, image: Tensor, image_pe: Tensor) -> Tensor:
+        """tokens (N, T, C); image, image_pe (N or 1, HW, C) -> (N, T, C)."""
+        q = self._heads(self.q_proj(tokens))  # (N, heads, T, D)
+        key, value = (p.weight.unflatten(0, (self.num_heads, -1)) for p in (self.k_proj, self.v_proj))  # (heads, D, C)
+        if image.shape[0] != tokens.shape[0]:  # projected once; the tokens of all prompts ask it like those of one
+            k, v = self._heads(self.k_proj(image + image_pe)), self._heads(self.v_proj(image))
+            together = q.transpose(0, 1).flatten(1, 2)[None]  # (1, heads, N T, D)
+            out = F.scaled_dot_product_attention(together, k, v)[0].unflatten(1, q.shape[:3:2]).transpose(0, 1)
+        else:
+            q = q * q.shape[-1] ** -0.5
+            places = self._heads(F.linear(image_pe, self.k_proj.weight))  # (N or 1, heads, HW, D)
+            logits = _products(q, places).flatten(1, 2)  # (N, heads T, HW); the same bias for all keys changes nothing
+            logits = torch.baddbmm(logits, (q @ key).flatten(1, 2), image.transpose(1, 2))
+            seen = (logits.softmax(dim=2) @ image).unflatten(1, q.shape[1:3])  # (N, heads, T, C)
+            out = seen @ value.transpose(1, 2) + self.v_proj.bias.unflatten(0, (self.num_heads, 1, -1))
+        return self.out_proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class ImageToTokens(Attention):
+    """The image asks the few tokens of each prompt; by the same algebra it is projected once, or not at all."""
+
+    def forward(self, image: Tensor, image_pe: Tensor, keys: Tensor, values: Tensor) -> Tensor:  # type: ignore[override]
+        """image, image_pe (N or 1, HW, C); keys, values (N, T, C), of the tokens -> (N, HW, C)."""
+        k, v = self._heads(self.k_proj(keys)), self._heads(self.v_proj(values))  # (N, heads, T, D)
+        k = k * k.shape[-1] ** -0.5
+        query = self.q_proj.weight.unflatten(0, (self.num_heads, -1))  # (heads, D, C)
+        out = self.out_proj.weight.unflatten(1, (self.num_heads, -1)).permute(1, 2, 0)  # (heads, D, C)
+        if image.shape[0] != keys.shape[0]:
+            logits = _products(k, self._heads(self.q_proj(image + image_pe)))  # (N, heads, T, HW)
+        else:
+            logits = _products(k, self._heads(self.q_proj(image_pe))).flatten(1, 2)
+            logits = torch.baddbmm(logits, (k @ query).flatten(1, 2), image.transpose(1, 2)).unflatten(1, k.shape[1:3])
+        share = logits.softmax(dim=2).flatten(1, 2).transpose(1, 2)  # (N, HW, heads T)
+        told: Tensor = share @ (v @ out).flatten(1, 2)  # (N, HW, C)
+        return told + self.out_proj.bias
+
+
+def _products(few: Tensor, many: Tensor) -> Tensor:
+    """few (N, heads, T, D) times each of many (N or 1, heads, M, D): (N, heads, T, M)."""
+    if many.shape[0] != 1:
+        return few @ many.transpose(2, 3)
+    together = few.transpose(0, 1).flatten(1, 2) @ many[0].transpose(1, 2)  # (heads, N T, M)
+    both: Tensor = together.unflatten(1, few.shape[:3:2]).transpose(0, 1)
+    return both
 
 
 class TwoWayAttentionBlock(nn.Module):
@@ -64,20 +111,20 @@ class TwoWayAttentionBlock(nn.Module):
         self.first = first
         self.self_attn = Attention(embedding_dim, num_heads)
         self.norm1 = nn.LayerNorm(embedding_dim)
-        self.cross_attn_token_to_image = Attention(embedding_dim, num_heads, downsample_rate=2)
+        self.cross_attn_token_to_image = TokensToImage(embedding_dim, num_heads, downsample_rate=2)
         self.norm2 = nn.LayerNorm(embedding_dim)
         self.mlp = MLPBlock(embedding_dim, mlp_dim, activation=self.activation)
         self.norm3 = nn.LayerNorm(embedding_dim)
         self.norm4 = nn.LayerNorm(embedding_dim)
-        self.cross_attn_image_to_token = Attention(embedding_dim, num_heads, downsample_rate=2)
+        self.cross_attn_image_to_token = ImageToTokens(embedding_dim, num_heads, downsample_rate=2)
 
     def forward(self, tokens: Tensor, image: Tensor, token_pe: Tensor, image_pe: Tensor) -> tuple[Tensor, Tensor]:
         """tokens (N, T, C), image (N or 1, HW, C) and their positions -> tokens and image of each, updated."""
         tokens = self.norm1(self.among_tokens(tokens, token_pe))
-        attended = self.cross_attn_token_to_image(tokens + token_pe, image + image_pe, image)
+        attended = self.cross_attn_token_to_image(tokens + token_pe, image, image_pe)
         tokens = self.norm2(tokens + attended)
         tokens = self.norm3(tokens + self.mlp(tokens))
-        attended = self.cross_attn_image_to_token(image + image_pe, tokens + token_pe, tokens)
+        attended = self.cross_attn_image_to_token(image, image_pe, tokens + token_pe, tokens)
         return tokens, self.norm4(image + attended)
 
     def among_tokens(self, tokens: Tensor, token_pe: Tensor) -> Tensor:
@@ -102,7 +149,7 @@ class TwoWayTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(block(embedding_dim, num_heads, mlp_dim, first=i == 0) for i in range(depth))
-        self.final_attn_token_to_image = Attention(embedding_dim, num_heads, downsample_rate=2)
+        self.final_attn_token_to_image = TokensToImage(embedding_dim, num_heads, downsample_rate=2)
         self.norm_final_attn = nn.LayerNorm(embedding_dim)
 
     def forward(self, image: Tensor, image_pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,5 +157,5 @@ class TwoWayTransformer(nn.Module):
         token_pe = tokens
         for layer in self.layers:
             tokens, image = layer(tokens, image, token_pe, image_pe)
-        attended = self.final_attn_token_to_image(tokens + token_pe, image + image_pe, image)
+        attended = self.final_attn_token_to_image(tokens + token_pe, image, image_pe)
         return self.norm_final_attn(tokens + attended), image

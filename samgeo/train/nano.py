@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from samgeo.errors import SamgeoError, UsageError
-from samgeo.model.nano_network import build_nano
+from samgeo.model.nano_network import NanoSam, build_nano
 from samgeo.train.calibrate import calibrate
 from samgeo.train.classify import teach_classes
 from samgeo.train.labelled import LabelledImage
@@ -87,7 +87,7 @@ def run(windows: Path, scenes: Path, folder: Path, settings: TrainSettings, *, d
 
 def _run(windows: Path, scenes: Path, folder: Path, settings: TrainSettings, device: torch.device) -> None:
     torch.manual_seed(settings.seed)
-    sam = build_nano().to(device, memory_format=torch.channels_last)
+    sam: NanoSam = build_nano().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if (folder / BEFORE).exists():
         settings = replace(settings, warm_steps=0)  # its three masks have learned to differ
     train(sam, Batches(training_groups(windows, scenes), WEIGHTS, settings), settings, folder)

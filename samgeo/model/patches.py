@@ -1,0 +1,30 @@
+"""Patch order: the pixels of fine maps, sorted by the cell of the coarse map that they refine.
+
+A cell becomes four, and each of those four again. A layer that enlarges a map in such steps, and sees one cell at a
+time, is then a plain product: its output lies where it was computed, and only what is drawn in the end, a few masks
+instead of all features, is put into rows and columns.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def to_patches(x: Tensor, halvings: int) -> Tensor:
+    """Rows and columns to patch order: (N, C, 2^k h, 2^k w) -> (N, h w 4^k, C), k `halvings`."""
+    n, c, height, width = x.shape
+    for step in range(halvings):  # the finest first: its two axes go behind all others
+        height, width = height // 2, width // 2
+        x = x.reshape(n, c, height, 2, width, 2, 4**step).permute(0, 1, 2, 4, 3, 5, 6)
+        x = x.reshape(n, c, height, width, 4 ** (step + 1))
+    return x.reshape(n, c, -1).transpose(1, 2)
+
+
+def from_patches(x: Tensor, size: tuple[int, int], halvings: int) -> Tensor:
+    """The way back, channels first: (N, C, h w 4^k) -> (N, C, 2^k h, 2^k w), k `halvings` and (h, w) `size`."""
+    n, c = x.shape[:2]
+    height, width = size
+    for step in range(halvings, 0, -1):  # the coarsest first
+        x = x.reshape(n, c, height, width, 2, 2, 4 ** (step - 1)).permute(0, 1, 2, 4, 3, 5, 6)
+        height, width = 2 * height, 2 * width
+    return x.reshape(n, c, height, width)
