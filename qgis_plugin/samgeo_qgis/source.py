@@ -36,10 +36,10 @@ def bands(layer):
     if isinstance(renderer, QgsMultiBandColorRenderer):
         shown = [renderer.redBand(), renderer.greenBand(), renderer.blueBand()]
     elif isinstance(renderer, QgsSingleBandGrayRenderer):
-        shown = [renderer.grayBand()]
+        shown = renderer.usesBands()[:1]  # its own name for it is another one since 3.38
     else:
         return None
-    return shown if min(shown) > 0 else None
+    return shown if min(shown, default=0) > 0 else None
 
 
 def wkt(crs):

@@ -227,7 +227,8 @@ def test_temporary_layers(canvas, engine, scene, tmp_path, qgis_processing, make
     assert (desk.interaction._crop is None) == (make is by_processing), "what the engine can read it reads"
     desk.interaction.forget()
     canvas.unsetMapTool(desk.tool)
-    gdal.Unlink("/vsimem/scene.tif")
+    if make is in_memory:
+        gdal.Unlink("/vsimem/scene.tif")
 
 
 def test_a_layer_whose_file_is_gone_is_told(canvas, engine, scene, tmp_path):
