@@ -17,7 +17,7 @@ def to_patches(x: Tensor, halvings: int) -> Tensor:
         height, width = height // 2, width // 2
         x = x.reshape(n, c, height, 2, width, 2, 4**step).permute(0, 1, 2, 4, 3, 5, 6)
         x = x.reshape(n, c, height, width, 4 ** (step + 1))
-    return x.reshape(n, c, -1).transpose(1, 2)
+    return x.flatten(2).transpose(1, 2)
 
 
 def from_patches(x: Tensor, size: tuple[int, int], halvings: int) -> Tensor:

@@ -55,7 +55,7 @@ class TokensToImage(Attention):
     """
 
     def forward(self, tokens: Tensor, image: Tensor, image_pe: Tensor) -> Tensor:
-        """tokens (N, T, C); image, image_pe (N or 1, HW, C) -> (N, T, C)."""
+        """tokens (N, T, C); image (N or 1, HW, C); image_pe (N or 1, HW, C), N only if image is -> (N, T, C)."""
         q = self._heads(self.q_proj(tokens))  # (N, heads, T, D)
         key, value = (p.weight.unflatten(0, (self.num_heads, -1)) for p in (self.k_proj, self.v_proj))  # (heads, D, C)
         if image.shape[0] != tokens.shape[0]:  # projected once; the tokens of all prompts ask it like those of one
@@ -76,7 +76,7 @@ class ImageToTokens(Attention):
     """The image asks the few tokens of each prompt; by the same algebra it is projected once, or not at all."""
 
     def forward(self, image: Tensor, image_pe: Tensor, keys: Tensor, values: Tensor) -> Tensor:  # type: ignore[override]
-        """image, image_pe (N or 1, HW, C); keys, values (N, T, C), of the tokens -> (N, HW, C)."""
+        """image and image_pe as of `TokensToImage`; keys, values (N, T, C), of the tokens -> (N, HW, C)."""
         k, v = self._heads(self.k_proj(keys)), self._heads(self.v_proj(values))  # (N, heads, T, D)
         k = k * k.shape[-1] ** -0.5
         query = self.q_proj.weight.unflatten(0, (self.num_heads, -1))  # (heads, D, C)
