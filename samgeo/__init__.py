@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from samgeo.evaluation import evaluate
     from samgeo.grid import Grid
     from samgeo.model.weights import load_model
-    from samgeo.pipeline.segment import Segmentation, Settings, segment
+    from samgeo.pipeline.result import Segmentation
+    from samgeo.pipeline.segment import segment
     from samgeo.pixels import Mask, PixelPrompts, Window
     from samgeo.prompts.prompts import Prompts
     from samgeo.raster.reader import Raster
     from samgeo.session import Session
+    from samgeo.settings import Settings
     from samgeo.stretch import Stretch
 
 __version__ = "0.1.0"
@@ -56,9 +58,9 @@ _HOMES = {
     "Raster": "samgeo.raster.reader",
     "SamgeoError": "samgeo.errors",
     "SamgeoWarning": "samgeo.errors",
-    "Segmentation": "samgeo.pipeline.segment",
+    "Segmentation": "samgeo.pipeline.result",
     "Session": "samgeo.session",
-    "Settings": "samgeo.pipeline.segment",
+    "Settings": "samgeo.settings",
     "Stretch": "samgeo.stretch",
     "Window": "samgeo.pixels",
     "evaluate": "samgeo.evaluation",

@@ -23,7 +23,6 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Geod
 from rasterio.features import shapes
-from scipy.ndimage import gaussian_filter1d
 
 from samgeo.errors import ResourceLimitError
 from samgeo.grid import Grid, has_ground_units, to_geodetic
@@ -199,6 +198,8 @@ def smooth(geometry: Polygonal) -> Polygonal:
 
 
 def _smoothed(ring: Floats, reach_px: float) -> Floats:
+    from scipy.ndimage import gaussian_filter1d  # takes a while to load
+
     xy = middles(ring)
     sigma = min(reach_px, len(xy) / 12)  # small rings stay
     once = gaussian_filter1d(xy, sigma, axis=0, mode="wrap")

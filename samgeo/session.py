@@ -24,11 +24,10 @@ from samgeo.errors import NoUsablePromptError, PromptError, UsageError
 from samgeo.grid import Grid
 from samgeo.model.contract import Embedding, PromptableModel
 from samgeo.pipeline.placing import fine_window, margin_px
-from samgeo.pipeline.plan import as_address
 from samgeo.pipeline.prompting import ObjectPrompt, stack_prompts
 from samgeo.pipeline.result import Origin, Segmentation, outline
 from samgeo.pipeline.store import PolygonStore
-from samgeo.pipeline.tilejob import ModelAddress, clip, encode, name_masks
+from samgeo.pipeline.tilejob import ModelAddress, as_address, clip, encode, name_masks
 from samgeo.pixels import BACKGROUND, FOREGROUND, Mask, PixelPrompts, Window
 from samgeo.polygons import check_vertices, pixel_polygons
 from samgeo.prompts.assembly import REASONS

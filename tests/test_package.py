@@ -80,6 +80,21 @@ print(json.dumps([seconds, sorted({name.partition(".")[0] for name in sys.module
     assert min(seconds for seconds, _ in runs) < 0.3
 
 
+def test_the_first_click_does_not_wait_for_what_it_does_not_need():
+    code = """
+import json, sys
+import numpy as np
+from affine import Affine
+import samgeo.worker.operations
+from samgeo import Grid, Session, Settings
+grid = Grid(width=64, height=64, transform=Affine.scale(1, -1), crs=None)
+with Session(np.eye(64, dtype=np.uint8)[..., None].repeat(3, 2) * 255, grid, settings=Settings(use_cache=False)) as one:
+    one.add_point(32.5, -32.5)
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+    assert {"fiona", "geopandas", "pandas", "pyogrio", "requests", "scipy"}.isdisjoint(in_a_new_process(code))
+
+
 def test_help_loads_neither_torch_nor_gdal():
     code = """
 import json, sys

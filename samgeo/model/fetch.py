@@ -22,7 +22,6 @@ from tqdm import tqdm
 from samgeo.errors import OutputError, SamgeoWarning, WeightsError
 from samgeo.lock import FolderLock
 from samgeo.model.digests import difference, digest_of
-from samgeo.model.download import Download
 from samgeo.model.published import Published
 from samgeo.model.store import path_of, weights_folder
 
@@ -80,6 +79,8 @@ def by_hand(published: Published, path: Path) -> str:
 
 def _fetch(published: Published, part: Path, path: Path, report: Report | None) -> None:
     """Into `part`, then verified, then under its name."""
+    from samgeo.model.download import Download  # takes a while to load, and is seldom needed
+
     problem = ""
     for _ in range(2):
         with _bar(published, report) as told:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from samgeo.embeddings import default_folder
 from samgeo.engines import process_pool, run_jobs
-from samgeo.pipeline.plan import as_address
 from samgeo.pipeline.segment import ModelAddress, Progress, Report
-from samgeo.pipeline.tilejob import encode, open_cache
+from samgeo.pipeline.tilejob import as_address, encode, open_cache
 from samgeo.pixels import Window
 from samgeo.raster.coarse import read_rgb_coarse
 from samgeo.raster.reader import Raster, RasterSource

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from samgeo import __version__
-from samgeo.errors import UsageError
 from samgeo.grid import Grid
 from samgeo.model.automatic import EverythingSettings
 from samgeo.model.contract import NamesMasks, PromptableModel
 from samgeo.pipeline.checks import Checked
 from samgeo.pipeline.sought import Sought
-from samgeo.pipeline.tilejob import ModelAddress, Run
+from samgeo.pipeline.tilejob import ModelAddress, Run, as_address
 from samgeo.raster.reader import Raster
 from samgeo.settings import Settings
 from samgeo.stretch import sample_windows
@@ -98,19 +97,6 @@ def _words(sought: Sought) -> dict[str, Any]:
         "finder_sha256": sought.finder_sha256,
         "least_score": sought.least_score,
     }
-
-
-def as_address(model: PromptableModel | ModelAddress | str | Path | None) -> PromptableModel | ModelAddress:
-    """A name or path as an address; None is the embedded default."""
-    if model is None:
-        from samgeo.model.spec import DEFAULT_MODEL
-
-        return ModelAddress(name=DEFAULT_MODEL)
-    if isinstance(model, (str, Path)):
-        return ModelAddress(name=str(model))
-    if not isinstance(model, (ModelAddress, PromptableModel)):
-        raise UsageError(f"model of type {type(model).__name__}: expected a name, a path or what load_model returns")
-    return model
 
 
 def _from_anywhere(model: PromptableModel | ModelAddress) -> PromptableModel | ModelAddress:

@@ -16,7 +16,6 @@ from samgeo.commit import Ready
 from samgeo.grid import Grid
 from samgeo.output.columns import LABEL_RASTERS, ending_of
 from samgeo.output.labels import LabelWriter
-from samgeo.output.vector import FeatureWriter, check_size
 from samgeo.pipeline.coverage import simplified_together
 from samgeo.pipeline.painting import BLOCK_PX, blocks, paint
 from samgeo.pipeline.store import PolygonStore
@@ -194,6 +193,8 @@ class Segmentation:
 
         Raises `OutputExistsError` if it is there and `overwrite` is False, and `OutputError` if it cannot be written.
         """
+        from samgeo.output.vector import FeatureWriter  # takes a while to load
+
         target = Path(path)
         if ending_of(target) in LABEL_RASTERS:
             self._write_labels(target, overwrite=overwrite, ready=ready)
@@ -216,6 +217,8 @@ class Segmentation:
     def _check_size(self, target: Path) -> None:
         """Refuse what cannot fit before it is written; how short simplified outlines will be is not known yet."""
         if not self._settings.simplify_m and not self._settings.square:
+            from samgeo.output.vector import check_size
+
             vertices = int(self._store.table["size"].sum()) // 16  # two doubles each
             check_size(target, features=len(self), vertices=vertices, columns=self.columns)
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samgeo.embeddings import EmbeddingCache
-from samgeo.errors import ModelError
+from samgeo.errors import ModelError, UsageError
 from samgeo.model.automatic import EverythingSettings, generate_masks
 from samgeo.model.contract import Embedding, NamesMasks, PromptableModel
 from samgeo.pipeline.journal import write_part
@@ -44,6 +44,19 @@ class ModelAddress:
     def load(self) -> PromptableModel:
         """The model; loaded once in a process."""
         return _load(self)
+
+
+def as_address(model: PromptableModel | ModelAddress | str | Path | None) -> PromptableModel | ModelAddress:
+    """A name or path as an address; None is the embedded default."""
+    if model is None:
+        from samgeo.model.spec import DEFAULT_MODEL
+
+        return ModelAddress(name=DEFAULT_MODEL)
+    if isinstance(model, (str, Path)):
+        return ModelAddress(name=str(model))
+    if not isinstance(model, (ModelAddress, PromptableModel)):
+        raise UsageError(f"model of type {type(model).__name__}: expected a name, a path or what load_model returns")
+    return model
 
 
 @dataclass(frozen=True, kw_only=True)

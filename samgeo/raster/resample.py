@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from samgeo.pixels import Window
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Pixels = tuple[NDArray[Any], NDArray[np.bool_]]
 """Bands (B, h, w) and valid (h, w)."""
@@ -48,6 +50,8 @@ class Axis:
 
     def weights(self, start: int, stop: int) -> sparse.csr_array:
         """(n, support) share of each native pixel in each working pixel; rows add up to 1."""
+        from scipy import sparse  # takes a while to load
+
         rows, cols, shares = self._overlaps(start, stop) if self.native >= self.working else self._hats(start, stop)
         first, last = self.support(start, stop)
         shape = (stop - start, last - first)
