@@ -2,8 +2,8 @@
 
     clicks, box ─► window of the fine lattice ─► embedding (kept) ─► up to three candidates ─► accept ─► features
 
-A click changes a snapshot into the next one; undo and redo go back and forth between snapshots. What a candidate shows
-is what is saved, vertex for vertex.
+A click changes a snapshot into the next one; undo and redo go back and forth between snapshots, and over removals of
+what was accepted. What a candidate shows is what is saved, vertex for vertex.
 """
 
 from __future__ import annotations
@@ -91,6 +91,16 @@ class _Snapshot:
         return Window(row=top, col=left, height=bottom - top + 1, width=right - left + 1)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Removal:
+    """A feature that was taken back."""
+
+    index: int
+    """Where it was."""
+    row: np.void
+    """What the store knows of it."""
+
+
 class Session:
     """Clicks in map coordinates in, features out. A context manager; not for several threads at once."""
 
@@ -118,12 +128,12 @@ class Session:
         self._tiling = Tiling(height=self.grid.height, width=self.grid.width, tile_px=tile_px, overlap_px=overlap_px)
         self._cache = EmbeddingCache() if self._settings.use_cache else None
         self._seen: OrderedDict[Window, tuple[Embedding, NDArray[np.bool_]]] = OrderedDict()
-        self._past: list[_Snapshot] = []
+        self._past: list[_Snapshot | _Removal] = []
         self._now = _Snapshot()
-        self._future: list[_Snapshot] = []
+        self._future: list[_Snapshot | _Removal] = []
         self._store = PolygonStore()
         self._labels: list[str] = []
-        self._removals = 0
+        self._revision = 0
 
     def __enter__(self) -> Self:
         return self
@@ -170,9 +180,19 @@ class Session:
         return self._now.chosen if self._now.candidates else None
 
     @property
-    def removals(self) -> int:
-        """How often `remove` took a feature back: if it has grown, the features are not the old ones and more."""
-        return self._removals
+    def revision(self) -> int:
+        """Grows when features vanish, or come back among others: they are then not the old ones and more."""
+        return self._revision
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether `undo` would change anything."""
+        return bool(self._past)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether `redo` would change anything."""
+        return bool(self._future)
 
     @property
     def features(self) -> Segmentation:
@@ -225,22 +245,32 @@ class Session:
         return answered.candidates[0] if answered.candidates else None
 
     def undo(self) -> tuple[Candidate, ...]:
-        """Take the last click or box back. Returns the candidates as they were."""
+        """Take the last click, box or removal back. Returns the candidates as they were."""
         if self._past:
-            self._future.append(self._now)
-            self._now = self._past.pop()
+            step = self._past.pop()
+            if isinstance(step, _Removal):
+                self._revision += step.index < len(self._store)
+                self._store.put_back(step.index, step.row)
+            else:
+                step, self._now = self._now, step
+            self._future.append(step)
         return self.candidates
 
     def redo(self) -> tuple[Candidate, ...]:
         """Do again what was taken back. Returns the candidates."""
         if self._future:
-            self._past.append(self._now)
-            self._now = self._future.pop()
+            step = self._future.pop()
+            if isinstance(step, _Removal):
+                self._take_out(step.index)
+            else:
+                step, self._now = self._now, step
+            self._past.append(step)
         return self.candidates
 
     def clear(self) -> None:
-        """Forget all clicks, for good; what was accepted stays."""
-        self._past, self._now, self._future = [], _Snapshot(), []
+        """Forget all clicks, for good; what was accepted stays, and `undo` still brings back what was removed."""
+        self._past = [step for step in self._past if isinstance(step, _Removal)]
+        self._now, self._future = _Snapshot(), []
 
     def choose(self, index: int) -> Candidate:
         """Take another candidate than the most likely; later clicks refine it."""
@@ -275,14 +305,14 @@ class Session:
         return len(self._store)
 
     def remove(self, number: int) -> None:
-        """Forget the accepted feature with this id, for good; those after it move up by one.
+        """Take the accepted feature with this id back; those after it move up by one. `undo` brings it back.
 
         Raises `UsageError` if there is none.
         """
         if not 1 <= number <= len(self._store):
             raise UsageError(f"feature {number}: there are {len(self._store)}, counted from 1")
-        self._store.keep(np.delete(np.arange(len(self._store)), number - 1))
-        self._removals += 1
+        self._remember(self._take_out(number - 1))
+        self._future = []
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write what was accepted; see `Segmentation.to_file`."""
@@ -321,9 +351,16 @@ class Session:
     def _go(self, wanted: _Snapshot) -> tuple[Candidate, ...]:
         """Answer a new snapshot of clicks and make it the present one; the present stays if that fails."""
         answered = self._answer(wanted)
-        self._past = [*self._past, self._now][-UNDO_STEPS:]
+        self._remember(self._now)
         self._now, self._future = answered, []
         return self.candidates
+
+    def _remember(self, step: _Snapshot | _Removal) -> None:
+        self._past = [*self._past, step][-UNDO_STEPS:]
+
+    def _take_out(self, index: int) -> _Removal:
+        self._revision += 1
+        return _Removal(index=index, row=self._store.take_out(index))
 
     def _window_of(self, wanted: _Snapshot) -> Window:
         """Where to look for the object: where it was looked for before, if that leaves enough around the clicks."""

@@ -157,6 +157,26 @@ def test_only_new_features_travel(browser):
     assert "there are 0" in browser.ask("remove")[-1]["error"]
 
 
+def test_what_was_removed_comes_back(browser):
+    for col, row, label in ((130.5, 100.5, "roof"), (25.5, 25.5, "yard")):
+        browser.ask("click", col=col, row=row)
+        browser.ask("accept", label=label)
+    assert not browser.state["undo"]
+    both = list(browser.features)
+    browser.ask("remove")
+    browser.ask("remove")
+    assert browser.features == []
+    browser.ask("undo")
+    assert [one["label"] for one in browser.features] == ["roof"]
+    browser.ask("undo")
+    assert browser.features == both
+    features, _ = browser.last("features")
+    assert features["first"] == 1, "the other one is known"
+    assert (browser.state["undo"], browser.state["redo"]) == (False, True)
+    browser.ask("redo")
+    assert browser.features == both[:1]
+
+
 def test_features_that_code_removed_vanish_too(browser, session):
     browser.ask("click", col=25.5, row=25.5)
     browser.ask("accept", label="roof")

@@ -64,6 +64,11 @@ def outline(mask):
     return mask_to_polygon(Mask.from_array(mask), GRID).wkb
 
 
+def told(session):
+    """What is known of each feature that was accepted."""
+    return [dict(feature.attributes) | {"wkb": feature.geometry.wkb} for feature in session.features]
+
+
 def test_one_click_gives_three_candidates_in_the_coordinates_of_the_session(session):
     assert session.crs == GRID.crs
     assert session.candidates == ()
@@ -218,7 +223,7 @@ def test_a_feature_can_be_taken_back(session, tmp_path):
         session.accept(label=label)
     kept = [feature.geometry.wkb for feature in session.features]
     session.remove(2)
-    assert session.removals == 1
+    assert session.revision == 1
     assert [feature.attributes["id"] for feature in session.features] == [1, 2]
     assert [feature.attributes["label"] for feature in session.features] == ["roof", "roof"]
     assert [feature.geometry.wkb for feature in session.features] == [kept[0], kept[2]]
@@ -228,6 +233,47 @@ def test_a_feature_can_be_taken_back(session, tmp_path):
     for number in (0, 4):
         with pytest.raises(UsageError, match=f"feature {number}: there are 3"):
             session.remove(number)
+
+
+def test_undo_brings_back_what_was_removed(session):
+    for place, label in [((25, 25), "roof"), ((100, 130), "yard")]:
+        session.add_point(*at(*place))
+        session.accept(label=label)
+    both = told(session)
+    assert not session.can_undo
+    session.add_point(*at(25, 25))
+    session.remove(1)
+    (yard,) = told(session)
+    assert yard == both[1] | {"id": 1}
+    session.add_point(*at(12, 12), positive=False)
+    assert len(session.undo()) == 3, "first the click"
+    assert len(session.undo()) == 3, "then the removal"
+    assert told(session) == both
+    assert session.undo() == ()
+    assert not session.can_undo
+    session.redo()
+    session.redo()
+    assert told(session) == [yard]
+    session.redo()
+    assert session.prompt.labels.tolist() == [1, 0]
+    assert not session.can_redo
+
+
+def test_a_removal_is_not_forgotten_with_the_clicks(session):
+    for place in [(25, 25), (100, 130)]:
+        session.add_point(*at(*place))
+        session.accept(label="roof")
+    both = told(session)
+    session.remove(2)
+    session.remove(1)
+    session.add_point(*at(12, 12))
+    session.accept(label="yard")
+    session.clear()
+    (yard,) = told(session)
+    session.undo()
+    session.undo()
+    assert told(session) == [*both, yard | {"id": 3}]
+    assert not session.can_undo
 
 
 def test_a_session_tells_what_was_clicked_and_where_a_click_is_quick(session, model):

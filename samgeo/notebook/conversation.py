@@ -35,7 +35,7 @@ class Conversation:
         self._send = send
         self._view: dict[str, Any] = {}
         self._told = 0  # features that the browsers know
-        self._removals = session.removals  # when they were told of them
+        self._revision = session.revision  # when they were told of them
 
     def hear(self, message: Message) -> None:
         """Do what a browser asks for. Errors of samgeo are told; others, and an interruption, are told and raised."""
@@ -82,6 +82,8 @@ class Conversation:
             "box": None if prompt.box is None else [float(edge) + 0.5 for edge in prompt.box],
             "candidates": [_about(one) | {"rings": r} for one, r in zip(found, rings, strict=True)],
             "chosen": self.session.chosen_index,
+            "undo": self.session.can_undo,
+            "redo": self.session.can_redo,
         }
         self._send(state, [corners])
 
@@ -174,16 +176,16 @@ class Conversation:
         """Forget the feature that was accepted last."""
         count = len(self.session.features)
         self.session.remove(count)
-        if self.session.removals == self._removals + 1:  # nobody else has removed any: the others are known
-            self._removals = self.session.removals
+        if self.session.revision == self._revision + 1:  # nobody else has removed any: the others are known
+            self._revision = self.session.revision
             self._told = min(self._told, count - 1)
         self._show_features(always=True)
 
     def _show_features(self, *, always: bool = False) -> None:
         """Tell of the features that were accepted since the last time; `first` is where they begin."""
         features = self.session.features
-        if self.session.removals != self._removals:  # somebody else has removed some
-            self._told, self._removals, always = 0, self.session.removals, True
+        if self.session.revision != self._revision:  # somebody else has removed some, or undo brought some back
+            self._told, self._revision, always = 0, self.session.revision, True
         new = [features[index] for index in range(self._told, len(features))]
         if not new and not always and self._told:
             return

@@ -91,7 +91,7 @@ class Attached:
         self._from_map = Transformer.from_crs(LONLAT, session.grid.crs_wkt, always_xy=True)
         self._corner: tuple[float, float] | None = None
         self._layers: list[Any] = []
-        self._sent = (0, 0)  # how many features the map shows, and how many had been removed then
+        self._sent = (0, 0)  # how many features the map shows, and their revision
         if show_raster:
             picture, bounds = overlay(session.raster)
             self._layers.append(ipyleaflet.ImageOverlay(url=picture, bounds=bounds, name=session.raster.name))
@@ -133,8 +133,8 @@ class Attached:
         chosen = self.session.chosen
         self._candidate.data = _collection([] if chosen is None else [(self._lonlat(chosen.geometry), CANDIDATE)])
         count = len(self.session.features)
-        if self._sent != (count, self.session.removals):
-            self._sent = (count, self.session.removals)
+        if self._sent != (count, self.session.revision):
+            self._sent = (count, self.session.revision)
             colours = [(feature, self._colour(feature.attributes["label"])) for feature in self.session.features]
             self._accepted.data = _collection([(self._lonlat(one.geometry), colour) for one, colour in colours])
         self._clicks.layers = self._marks()

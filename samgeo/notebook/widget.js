@@ -35,7 +35,7 @@ const KEYS = [
   ["Hover", "what a click would show, in blue"],
   ["Enter", "accept"],
   ["Tab", "the next of the masks that the clicks may mean"],
-  ["Backspace, Ctrl+Z", "take the last click back"],
+  ["Backspace, Ctrl+Z", "take the last click or removal back"],
   ["Ctrl+Shift+Z", "do it again"],
   ["Esc", "begin again"],
   ["1 to 9", "choose a label"],
@@ -94,7 +94,7 @@ class Link {
   constructor(model) {
     this.model = model;
     this.scene = null;
-    this.state = { points: [], box: null, candidates: [], chosen: null };
+    this.state = { points: [], box: null, candidates: [], chosen: null, undo: false, redo: false };
     this.shapes = [];
     this.features = [];
     this.labels = [];
@@ -230,6 +230,7 @@ class Link {
     if (message.error) this.say(message.error, true);
     else if (message.warning) this.say(message.warning, true);
     if (asked && asked.op === "accept" && !message.error) this.say(`Accepted: ${this.features.length} in all.`, false);
+    if (asked && asked.op === "remove" && !message.error) this.say("Removed. Ctrl+Z brings it back.", false);
     this.changed();
   }
 
@@ -464,7 +465,7 @@ class View {
       pan: this.button(tools, "pan", "Pan: drag the map (or hold Space)", () => this.use("pan"), "Pan"),
     };
     const history = element("div", "samgeo-group", bar);
-    this.undoButton = this.button(history, "undo", "Take the last click back (Ctrl+Z)", () => link.undo());
+    this.undoButton = this.button(history, "undo", "Take the last click or removal back (Ctrl+Z)", () => link.undo());
     this.redoButton = this.button(history, "redo", "Do it again (Ctrl+Shift+Z)", () => link.ask("redo"));
     this.clearButton = this.button(history, "clear", "Begin again (Esc)", () => link.ask("clear"));
     element("div", "samgeo-space", bar);
@@ -771,7 +772,8 @@ class View {
     this.acceptButton.disabled = !state.candidates.length;
     this.removeButton.disabled = !link.features.length;
     this.clearButton.disabled = !state.points.length && !state.box;
-    this.undoButton.disabled = this.clearButton.disabled;
+    this.undoButton.disabled = !state.undo;
+    this.redoButton.disabled = !state.redo;
     this.spinner.classList.toggle("samgeo-on", link.busy || Boolean(link.fetching) || !scene);
     this.text.classList.toggle("samgeo-wrong", link.wrong);
     this.text.textContent = link.text || this.advice();

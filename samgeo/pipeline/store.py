@@ -95,6 +95,17 @@ class PolygonStore:
         self._rows = self._rows[order]
         self._count = len(order)
 
+    def take_out(self, index: int) -> np.void:
+        """Forget one feature; those after it move up. Returns its row, with which `put_back` brings it back."""
+        row: np.void = self._rows[index].copy()
+        self.keep(np.delete(np.arange(self._count), index))
+        return row
+
+    def put_back(self, index: int, row: np.void) -> None:
+        """Have a feature again where it was taken out; its polygon has stayed in the file."""
+        self._rows = np.insert(self.table, index, row)
+        self._count += 1
+
     def close(self) -> None:
         """Give the disk space back."""
         self._file.close()

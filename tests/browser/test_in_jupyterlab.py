@@ -317,6 +317,13 @@ def test_a_box_that_is_dragged(shown, truth, page):
     shown.until(box="false", features=before + 1)
     page.keyboard.press("Delete")
     shown.until(features=before)
+    shown.says("Ctrl+Z brings it back")
+    page.keyboard.press("Escape")
+    shown.act("undo").click()
+    shown.until(features=before + 1)
+    shown.act("redo").click()
+    shown.until(features=before)
+    assert shown.act("redo").is_disabled()
 
 
 def test_pan_and_zoom_keep_the_clicks(shown, truth, page):
