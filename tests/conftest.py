@@ -30,6 +30,24 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture
+def model():
+    """The oracle, which counts what it is asked."""
+    from tests.clicked import Counting
+
+    return Counting()
+
+
+@pytest.fixture
+def session(model):
+    """A session on the scene of `tests.clicked`, with nothing clicked."""
+    from samgeo.session import Session
+    from tests.clicked import GRID, NO_CACHE, SCENE
+
+    with Session(SCENE.image, GRID, model=model, settings=NO_CACHE) as opened:
+        yield opened
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run a test marked `alone` in a fresh process: forks of one that ran other tests inherit their threads' locks."""

@@ -18,21 +18,11 @@ from samgeo.errors import RasterError, SamgeoWarning, UsageError
 from samgeo.grid import Grid, parse_crs
 from samgeo.notebook import attach
 from samgeo.notebook.overlay import overlay
-from samgeo.pixels import Mask
-from samgeo.polygons import mask_to_polygon
 from samgeo.raster.reader import Raster
 from samgeo.session import Session
-from samgeo.settings import Settings
-from tests.test_session import FAR, GRID, NEST, SCENE, Counting
+from tests.clicked import FAR, GRID, NEST, NO_CACHE, SCENE, Counting, outline
 
 TO_MAP = pyproj.Transformer.from_crs(GRID.crs, 4326, always_xy=True)
-NO_CACHE = Settings(use_cache=False)
-
-
-@pytest.fixture
-def session():
-    with Session(SCENE.image, GRID, model=Counting(), settings=NO_CACHE) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -50,7 +40,7 @@ def shown(layer):
 
 
 def in_lonlat(mask):
-    return shapely.transform(mask_to_polygon(Mask.from_array(mask), GRID), TO_MAP.transform, interleaved=False)
+    return shapely.transform(outline(mask), TO_MAP.transform, interleaved=False)
 
 
 def test_a_click_shows_what_is_saved(attached, tmp_path):
@@ -98,7 +88,7 @@ def test_two_clicks_are_a_box(attached, session):
     assert top <= 89.6
     assert right >= 149.4
     assert bottom >= 109.4
-    assert session.chosen.geometry.equals(mask_to_polygon(Mask.from_array(FAR), GRID))
+    assert session.chosen.geometry.equals(outline(FAR))
 
 
 def test_what_cannot_be_is_told_and_loses_nothing(attached, session):

@@ -110,7 +110,7 @@ def test_a_working_grid_shows_the_same_place(tmp_path: Path, resolution: float) 
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_arrays_are_looked_at_too(masked: bool) -> None:
-    from tests.test_session import GRID
+    from tests.clicked import GRID
 
     image = np.random.default_rng(0).integers(1, 255, (*GRID.shape, 3), dtype=np.uint8)
     source = np.ma.masked_equal(image, image[0, 0, 0]) if masked else image

@@ -27,11 +27,9 @@ from samgeo.raster import reader
 from samgeo.raster.reader import Raster
 from samgeo.session import Session
 from samgeo.settings import Settings
+from tests.clicked import FAR, GRID, NEST, NO_CACHE, SCENE, Counting, outline
 from tests.oracle import OracleModel
 from tests.rasters import noise, write
-from tests.test_session import FAR, GRID, NEST, SCENE, Counting
-
-NO_CACHE = Settings(use_cache=False)
 
 
 class Browser:
@@ -59,12 +57,6 @@ class Browser:
 
     def last(self, kind):
         return next((message, buffers) for message, buffers in reversed(self.heard) if message["type"] == kind)
-
-
-@pytest.fixture
-def session():
-    with Session(SCENE.image, GRID, model=Counting(), settings=NO_CACHE) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -96,10 +88,6 @@ def geometries(message, buffers, key):
 def same(a, b):
     one, other = (shapely.MultiPolygon(shapely.get_parts(each)).normalize() for each in (a, b))
     return one.equals_exact(other, 1e-6)
-
-
-def outline(mask):
-    return mask_to_polygon(Mask.from_array(mask), GRID)
 
 
 def test_a_browser_that_comes_is_told_everything(browser, session):

@@ -3,65 +3,17 @@ from __future__ import annotations
 import geopandas
 import numpy as np
 import pytest
-from affine import Affine
 
 from samgeo.errors import PromptError, UsageError
-from samgeo.grid import Grid, parse_crs
 from samgeo.pixels import Mask, Window
-from samgeo.polygons import mask_to_polygon
 from samgeo.session import Session, to_logits
-from samgeo.settings import Settings
-from tests.oracle import OracleModel, OracleScene
+from tests.clicked import FAR, GRID, NEST, NO_CACHE, SCENE, outline
 from tests.rasters import write
-
-GRID = Grid(
-    width=160, height=120, transform=Affine(0.3, 0.1, 500_000, 0.1, -0.3, 5_538_000), crs=parse_crs("EPSG:32633")
-)
-
-
-def rectangle(top, left, bottom, right):
-    mask = np.zeros(GRID.shape, dtype=bool)
-    mask[top:bottom, left:right] = True
-    return mask
-
-
-NEST = [rectangle(10, 10, 40, 44), rectangle(15, 15, 35, 40), rectangle(20, 20, 30, 30)]
-FAR = rectangle(90, 120, 110, 150)
-SCENE = OracleScene.from_masks([*NEST, FAR], GRID.shape)
-
-
-class Counting(OracleModel):
-    def __init__(self):
-        super().__init__(SCENE, tile_px=64)
-        self.encoded, self.asked = 0, []
-
-    def encode(self, image):
-        self.encoded += 1
-        return super().encode(image)
-
-    def decode(self, embedding, prompts, *, multimask=True):
-        self.asked.append((prompts, multimask))
-        return super().decode(embedding, prompts, multimask=multimask)
-
-
-@pytest.fixture
-def model():
-    return Counting()
-
-
-@pytest.fixture
-def session(model):
-    with Session(SCENE.image, GRID, model=model, settings=Settings(use_cache=False)) as opened:
-        yield opened
 
 
 def at(row, col):
     x, y = GRID.to_map(col + 0.5, row + 0.5)
     return float(x), float(y)
-
-
-def outline(mask):
-    return mask_to_polygon(Mask.from_array(mask), GRID).wkb
 
 
 def told(session):
@@ -73,7 +25,7 @@ def test_one_click_gives_three_candidates_in_the_coordinates_of_the_session(sess
     assert session.crs == GRID.crs
     assert session.candidates == ()
     found = session.add_point(*at(25, 25))
-    assert {candidate.geometry.wkb for candidate in found} == {outline(mask) for mask in NEST}
+    assert {candidate.geometry.wkb for candidate in found} == {outline(mask).wkb for mask in NEST}
     assert session.candidates == found
     assert all(candidate.score == 1 for candidate in found)
 
@@ -92,7 +44,7 @@ def test_what_is_previewed_is_what_is_saved(session, tmp_path):
     table = geopandas.read_file(path)
     assert table["label"].fillna("").tolist() == ["roof", ""]
     assert table.geometry[0].geoms[0].normalize().wkb == wanted.normalize().wkb
-    assert table.geometry[1].geoms[0].normalize().equals_exact(mask_to_polygon(Mask.from_array(FAR), GRID).normalize())
+    assert table.geometry[1].geoms[0].normalize().equals_exact(outline(FAR).normalize())
     assert [feature.attributes["id"] for feature in session.features] == [1, 2]
 
 
@@ -111,7 +63,7 @@ def test_later_clicks_refine_the_chosen_mask(session, model):
     window = session._now.window
     np.testing.assert_array_equal(prompts.masks[0] > 0, chosen.mask.shift(-window.row, -window.col).to_array(64, 64))
     assert len(found) == 1
-    assert found[0].geometry.wkb in {outline(NEST[1]), outline(NEST[2])}
+    assert found[0].geometry.wkb in {outline(NEST[1]).wkb, outline(NEST[2]).wkb}
 
 
 def test_undo_and_redo_bring_the_candidates_back(session):
@@ -175,7 +127,7 @@ def test_a_place_without_data_is_named_in_plain_words(tmp_path, model):
     bands = np.moveaxis(SCENE.image, -1, 0).copy()
     bands[:, :10] = 0
     path = write(tmp_path / "scene.tif", bands, nodata=0)
-    with Session(path, model=model, settings=Settings(use_cache=False)) as session:
+    with Session(path, model=model, settings=NO_CACHE) as session:
         to_map = session.grid.to_map
         with pytest.raises(PromptError, match=r"^scene\.tif has no data at this place$"):
             session.add_point(*map(float, to_map(50.5, 5.5)))
@@ -295,4 +247,4 @@ def test_a_box_may_be_in_pixels_of_the_raster(session):
     top, left, bottom, right = 90, 120, 110, 150
     session.add_box(left, top, right, bottom, crs="pixel")
     assert session.prompt.box == (left - 0.5, top - 0.5, right - 0.5, bottom - 0.5)
-    assert session.chosen.geometry.wkb == outline(FAR)
+    assert session.chosen.geometry.wkb == outline(FAR).wkb
