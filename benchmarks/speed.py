@@ -35,7 +35,7 @@ from samgeo.model.contract import PromptableModel
 from samgeo.model.precision import has_fast_bf16
 from samgeo.model.predict import Model
 from samgeo.model.spec import MODELS
-from samgeo.model.weights import load_model, running
+from samgeo.model.weights import choose_precision, load_model, running
 from samgeo.pipeline import tilejob
 from samgeo.pipeline.segment import segment
 from samgeo.pixels import PixelPrompts
@@ -98,10 +98,10 @@ def networks(name: str, *, rounds: int, everything: bool) -> None:
     """Print the table of one network beside its reference."""
     reference = REFERENCES[MODELS[name].architecture](MODELS[name])
     ours = {"exact": seeded_model(MODELS[name])}
-    if has_fast_bf16(torch.device("cpu")):
-        exact = ours["exact"]
-        ours["auto"] = running(
-            exact.sam, name=name, sha256=exact.sha256, device=exact.device, precision="auto", spec=MODELS[name]
+    exact, auto = ours["exact"], choose_precision("auto", torch.device("cpu"))
+    if auto != "fp32":
+        ours[f"auto ({auto})"] = running(
+            exact.sam, name=name, sha256=exact.sha256, device=exact.device, precision=auto, spec=MODELS[name]
         )
     image = picture(SIDE_PX, SIDE_PX)
     print(f"| {name} | theirs, s | ours, s | ratio |\n|---|---|---|---|")

@@ -57,11 +57,15 @@ def _sample(units: Tensor, points: Tensor) -> Tensor:
 
 def mean_direction(units: Tensor, weights: Tensor) -> Tensor:
     """Directions of the weighted means of the unit vectors. weights: (N, M, h, w) -> (N, M, D)."""
+    return F.normalize(total(units, weights), dim=-1)
+
+
+def total(units: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums of the unit vectors. weights: (N, M, h, w) -> (N, M, D)."""
     n, m = weights.shape[:2]
     b, d = units.shape[:2]
     by_image = weights.flatten(2).to(units.dtype).reshape(b, n // b * m, units[0, 0].numel())  # (B, K M, hw)
-    total = by_image @ units.flatten(2).transpose(1, 2)  # (B, K M, D)
-    return F.normalize(total.float(), dim=-1).reshape(n, m, d)
+    return (by_image @ units.flatten(2).transpose(1, 2)).float().reshape(n, m, d)
 
 
 def cosines(units: Tensor, vectors: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from samgeo.model import likeness
 from samgeo.model.layers import MLP, Activation, LayerNorm2d
 from samgeo.model.patches import from_patches, to_patches
-from samgeo.model.transformer import TwoWayTransformer
+from samgeo.model.transformer import Places, TwoWayTransformer
 
 NUM_MASKS = 4
 """One mask for unambiguous prompts and three for ambiguous ones."""
@@ -111,7 +111,7 @@ class MaskDecoder(nn.Module):
     def forward(
         self,
         image: Tensor,
-        image_pe: Tensor,
+        places: Places,
         sparse: Tensor,
         dense: Tensor,
         *,
@@ -120,21 +120,24 @@ class MaskDecoder(nn.Module):
         alike: Tensor | None = None,
     ) -> Decoded:
         """All four masks of N prompted objects. Arguments as of the parts below."""
-        tokens, src, iou, _ = self.attend(image, image_pe, sparse, dense)
+        tokens, src, iou, _ = self.attend(image, places, sparse, dense)
         upscaled = self.upscale(src, self.refining(high_res))
         return Decoded(self.draw(self.weights(tokens), upscaled, src.shape[1:3], units, alike), iou, tokens)
 
-    def attend(self, image: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor) -> Attended:
+    def locate(self, image_pe: Tensor) -> Places:
+        """Positions (N or 1, C, h, w) of the image embedding's cells as `attend` reads them, for all prompts."""
+        return self.transformer.locate(image_pe.flatten(2).transpose(1, 2).contiguous())
+
+    def attend(self, image: Tensor, places: Places, sparse: Tensor, dense: Tensor) -> Attended:
         """What is cheap and enough to rank the masks: the transformer and the heads.
 
-        image, image_pe: (N or 1, C, h, w). sparse: (N, T, C). dense: (N, C, h, w) or, for all, (1, C, 1, 1).
+        image: (N or 1, C, h, w). places: from `locate`. sparse: (N, T, C). dense: (N, C, h, w) or, for all, of 1.
         """
         own = torch.cat([token.weight for token in self._own_tokens()])  # (S, C), S = 5, or 6 with the object's score
         tokens = torch.cat([own.expand(sparse.shape[0], -1, -1).to(sparse.dtype), sparse], dim=1)  # (N, S + T, C)
         src = image + dense  # (N or 1, C, h, w)
-        flat = src.flatten(2).transpose(1, 2)  # (N or 1, hw, C)
-        flat_pe = image_pe.flatten(2).transpose(1, 2).to(flat.dtype)  # (N or 1, hw, C)
-        tokens, flat = self.transformer(flat, flat_pe, tokens)
+        flat = src.flatten(2).transpose(1, 2).contiguous()  # (N or 1, hw, C)
+        tokens, flat = self.transformer(flat, places, tokens)
         first = 1 if self.object_score else 0
         iou = self.iou_prediction_head(tokens[:, first])  # (N, 4)
         return Attended(
@@ -163,9 +166,12 @@ class MaskDecoder(nn.Module):
         """
         first, norm, act1, second, act2 = self.output_upscaling
         x = doubled(src.flatten(1, 2), first)  # (N, 4 h w, C8)
-        x = act1(normalised(x if refining is None else x + refining[0], norm))
-        x = doubled(x, second)  # (N, 16 h w, C4)
-        return act2(x if refining is None else x + refining[1])  # type: ignore[no-any-return]
+        if refining is not None:
+            x += refining[0]
+        x = doubled(act1(normalised(x, norm)), second)  # (N, 16 h w, C4)
+        if refining is not None:
+            x += refining[1]
+        return act2(x)  # type: ignore[no-any-return]
 
     def weights(self, tokens: Tensor, *, refined: bool = True) -> Tensor:  # noqa: ARG002
         """What the masks are drawn with, from the tokens in `Attended`: (N, 4, C) -> (N, 4, P), for `draw`.

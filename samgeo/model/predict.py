@@ -25,7 +25,7 @@ from samgeo.model.sam2 import stable_or_best
 from samgeo.model.scoring import MaskScorer, describe
 from samgeo.pixels import Mask, PixelPrompts
 
-CELLS_AT_ONCE = {"cpu": 2**13}
+CELLS_AT_ONCE = {"cpu": 2**14}
 """Cells of the embedding, of all objects that are decoded together: few enough to stay in a processor's cache ..."""
 CELLS_AT_ONCE_ELSEWHERE = 2**18
 """... and enough for a graphics card."""
@@ -104,11 +104,11 @@ class Model(Running[Sam]):
         """What the transformer makes of N objects' prompts, some at a time, and their maps of likeness."""
         parts: list[tuple[Tensor | None, ...]] = []
         with torch.inference_mode(), self.numerics():
-            positions = self.sam.positions(features)
+            places = self.sam.locate(features)
             for part in self.parts(max(1, len(points)), features):
                 masks = None if earlier is None else earlier[part]
                 sparse, dense, alike = self.sam.embed_prompts(features, points[part], labels[part], masks)
-                parts.append((*self.sam.mask_decoder.attend(features.stride16, positions, sparse, dense), alike))
+                parts.append((*self.sam.mask_decoder.attend(features.stride16, places, sparse, dense), alike))
         tokens, src, iou, object_score, together = map(_joined, zip(*parts, strict=True))
         assert tokens is not None
         assert src is not None
@@ -230,14 +230,15 @@ class NetworkMasks:
             fine = features.high_res
             refining = decoder.refining(None if fine is None else tuple(finer.to(src.dtype) for finer in fine))
             for part in self._model.parts(len(prompts), features):
-                upscaled = decoder.upscale(src[prompts[part]], refining)  # (p, 16 h w, C4)
+                upscaled = decoder.upscale(src.index_select(0, prompts[part]), refining)  # (p, 16 h w, C4)
                 own = ((of_prompt >= part.start) & (of_prompt < part.stop)).nonzero().squeeze(1)  # (n,) objects
                 rows, chosen = self._rows[own], self._chosen[own]
                 weights = decoder.weights(self._attended.tokens[rows], refined=refined)  # (n, 4, P)
                 picked = weights[torch.arange(len(own))[:, None], chosen]  # (n, M, P)
                 alike = None if self._alike is None else self._alike[rows]
-                each = upscaled[of_prompt[own] - part.start]  # (n, 16 h w, C4)
-                logits = decoder.draw(picked, each, src.shape[1:3], features.units, alike)  # (n, M, 4h, 4w)
+                if len(own) > len(upscaled):  # some of the prompts with several masks; objects are in their order
+                    upscaled = upscaled.index_select(0, of_prompt[own] - part.start)  # (n, 16 h w, C4)
+                logits = decoder.draw(picked, upscaled, src.shape[1:3], features.units, alike)  # (n, M, 4h, 4w)
                 drawn[own.numpy()] = logits.float().cpu().numpy()
         return drawn
 

@@ -30,6 +30,7 @@ class Running(Generic[Net]):
         self, sam: Net, *, name: str, sha256: str, device: torch.device, precision: str, spec: ModelSpec
     ) -> None:
         """precision: "exact", or the 16-bit type of autocast: "bf16", "fp16"; "fp32" where the device has neither."""
+        assert precision in ("exact", "bf16", "fp16", "fp32"), precision
         channels_last: Net = sam.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.sam: Net = channels_last.eval().requires_grad_(requires_grad=False)
         self.name = name

@@ -21,6 +21,7 @@ from samgeo.model.frame import Frame
 from samgeo.model.mask_decoder import Decoded, HighRes, MaskDecoder
 from samgeo.model.prompt_encoder import PromptEncoder
 from samgeo.model.scoring import MaskScorer
+from samgeo.model.transformer import Places
 
 
 class Features(NamedTuple):
@@ -105,7 +106,7 @@ class Sam(nn.Module):
         sparse, dense, alike = self.embed_prompts(features, points, labels, masks, origin_px=origin_px)
         return self.mask_decoder(  # type: ignore[no-any-return]
             features.stride16,
-            self.positions(features, origin_px),
+            self.locate(features, origin_px),
             sparse,
             dense,
             high_res=features.high_res,
@@ -113,10 +114,11 @@ class Sam(nn.Module):
             alike=alike,
         )
 
-    def positions(self, features: Features, origin_px: Tensor | None = None) -> Tensor:
-        """Of the image embedding's cells, (1 or N, C, h, w); origin_px as of `embed_prompts`."""
+    def locate(self, features: Features, origin_px: Tensor | None = None) -> Places:
+        """Positions of the image embedding's cells for the mask decoder; origin_px as of `embed_prompts`."""
         size = features.stride16.shape[-2], features.stride16.shape[-1]
-        return self.prompt_encoder.dense_position(size, origin_px).to(features.stride16.dtype)
+        positions = self.prompt_encoder.dense_position(size, origin_px)  # (1 or N, C, h, w)
+        return self.mask_decoder.locate(positions.to(features.stride16.dtype))
 
     def list_prompts(self, points: Tensor, labels: Tensor, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
         """Clicks (N, K, 2) with labels (N, K) and boxes (N, 4) as one list of points (N, T, 2), labels (N, T).

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samgeo.model.drawing import inside_box
-from samgeo.model.likeness import STRIDE_PX, cosines, mean_direction
+from samgeo.model.likeness import STRIDE_PX, total
 
 FACTS = 13
 """What `describe` says of a mask."""
@@ -46,15 +46,16 @@ def describe(logits: Tensor, predicted: Tensor, units: Tensor, points: Tensor, l
     """
     logits, units = logits.float(), units.float()
     h, w = logits.shape[-2:]
-    probability, mask = logits.sigmoid(), (logits > 0).float()
+    probability, inside = logits.sigmoid(), logits > 0
+    mask = inside.float()
     area = mask.sum(dim=(2, 3))
     safe = area.clamp(min=1)
     sure = (probability * mask).sum(dim=(2, 3))
     stable = (logits > 1).sum(dim=(2, 3)) / (logits > -1).sum(dim=(2, 3)).clamp(min=1)
-    ring = _grown(mask) - mask
-    inner, outer = mean_direction(units, mask), mean_direction(units, ring)  # (N, M, D)
-    alike = cosines(units, inner)  # (N, M, h, w)
-    eroded = 1 - _grown(1 - mask, cells=1)
+    ring = (_grown(inside, cells=_RING_CELLS) & ~inside).float()
+    within, around = total(units, mask), total(units, ring)  # (N, M, D)
+    inner, outer = F.normalize(within, dim=2), F.normalize(around, dim=2)
+    edge = inside & _grown(~inside, cells=1)
     frame = (
         mask[..., 0].sum(dim=2) + mask[..., -1].sum(dim=2) + mask[..., 0, :].sum(dim=2) + mask[..., -1, :].sum(dim=2)
     )
@@ -67,10 +68,10 @@ def describe(logits: Tensor, predicted: Tensor, units: Tensor, points: Tensor, l
             sure / torch.maximum(probability, mask).sum(dim=(2, 3)).clamp(min=1),
             stable,
             area.clamp(min=1).log2() / 16,
-            (alike * mask).sum(dim=(2, 3)) / safe,
-            (alike * ring).sum(dim=(2, 3)) / ring.sum(dim=(2, 3)).clamp(min=1),
+            (inner * within).sum(dim=2) / safe,  # the mean cosine with the mean direction
+            (inner * around).sum(dim=2) / ring.sum(dim=(2, 3)).clamp(min=1),
             (inner * outer).sum(dim=2),
-            (mask - eroded).sum(dim=(2, 3)) / (8 * safe.sqrt()),
+            edge.sum(dim=(2, 3)) / (8 * safe.sqrt()),
             frame / (4 * safe.sqrt()),
             _at_first_click(probability, points, labels),
             boxed / safe,
@@ -80,11 +81,18 @@ def describe(logits: Tensor, predicted: Tensor, units: Tensor, points: Tensor, l
     ).clamp(-2, 2)
 
 
-def _grown(mask: Tensor, cells: int = _RING_CELLS) -> Tensor:
-    """The mask and what is within some cells of it, along rows and columns: (N, M, h, w)."""
+def _grown(mask: Tensor, *, cells: int) -> Tensor:
+    """The mask (N, M, h, w) bool and what is within some cells of it, along rows and columns."""
     side = 2 * cells + 1
-    along_x = F.max_pool2d(mask, (1, side), stride=1, padding=(0, cells))
-    return F.max_pool2d(along_x, (side, 1), stride=1, padding=(cells, 0))
+    grown = F.pad(mask, (cells, cells, cells, cells))
+    for axis in (2, 3):
+        reach = 1  # cells that each place knows of; it doubles until it is the whole side
+        while reach < side:
+            step = min(reach, side - reach)
+            length = grown.shape[axis] - step
+            grown = grown.narrow(axis, 0, length) | grown.narrow(axis, step, length)
+            reach += step
+    return grown
 
 
 def _at_first_click(probability: Tensor, points: Tensor, labels: Tensor) -> Tensor:

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from samgeo.model.layers import Activation, MLPBlock
 
+Places = tuple[tuple[Tensor, ...], ...]
+"""Positions of the image's cells, projected, for each layer and for the last look."""
+
 
 class Attention(nn.Module):
     """Multi-head attention whose inner width may be smaller than its input."""
@@ -54,41 +57,49 @@ class TokensToImage(Attention):
     is (q K) . x, and the mean of V x is V times the mean of x. Positions are the same for all and are projected once.
     """
 
-    def forward(self, tokens: Tensor, image: Tensor, image_pe: Tensor) -> Tensor:
-        """tokens (N, T, C); image (N or 1, HW, C); image_pe (N or 1, HW, C), N only if image is -> (N, T, C)."""
+    def locate(self, image_pe: Tensor) -> Tensor:
+        """Positions of the image (N or 1, HW, C) -> their share of the keys, (N or 1, heads, HW, D)."""
+        return self._heads(F.linear(image_pe, self.k_proj.weight))  # the same bias for all keys changes nothing
+
+    def forward(self, tokens: Tensor, image: Tensor, places: Tensor) -> Tensor:
+        """tokens (N, T, C); image (N or 1, HW, C); places from `locate`, of N only if the image is -> (N, T, C)."""
         q = self._heads(self.q_proj(tokens))  # (N, heads, T, D)
         key, value = (p.weight.unflatten(0, (self.num_heads, -1)) for p in (self.k_proj, self.v_proj))  # (heads, D, C)
         if image.shape[0] != tokens.shape[0]:  # projected once; the tokens of all prompts ask it like those of one
-            k, v = self._heads(self.k_proj(image + image_pe)), self._heads(self.v_proj(image))
+            k, v = self._heads(F.linear(image, self.k_proj.weight)) + places, self._heads(self.v_proj(image))
             together = q.transpose(0, 1).flatten(1, 2)[None]  # (1, heads, N T, D)
             out = F.scaled_dot_product_attention(together, k, v)[0].unflatten(1, q.shape[:3:2]).transpose(0, 1)
         else:
             q = q * q.shape[-1] ** -0.5
-            places = self._heads(F.linear(image_pe, self.k_proj.weight))  # (N or 1, heads, HW, D)
-            logits = _products(q, places).flatten(1, 2)  # (N, heads T, HW); the same bias for all keys changes nothing
+            logits = _products(q, places).flatten(1, 2)  # (N, heads T, HW)
             logits = torch.baddbmm(logits, (q @ key).flatten(1, 2), image.transpose(1, 2))
             seen = (logits.softmax(dim=2) @ image).unflatten(1, q.shape[1:3])  # (N, heads, T, C)
-            out = seen @ value.transpose(1, 2) + self.v_proj.bias.unflatten(0, (self.num_heads, 1, -1))
+            out = seen @ value.transpose(1, 2)  # (N, heads, T, D)
+            out = out + self.v_proj.bias.unflatten(0, (self.num_heads, 1, -1)).to(out.dtype)
         return self.out_proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
 class ImageToTokens(Attention):
     """The image asks the few tokens of each prompt; by the same algebra it is projected once, or not at all."""
 
-    def forward(self, image: Tensor, image_pe: Tensor, keys: Tensor, values: Tensor) -> Tensor:  # type: ignore[override]
-        """image and image_pe as of `TokensToImage`; keys, values (N, T, C), of the tokens -> (N, HW, C)."""
+    def locate(self, image_pe: Tensor) -> Tensor:
+        """Positions of the image (N or 1, HW, C) -> their share of the queries, (N or 1, heads, HW, D)."""
+        return self._heads(self.q_proj(image_pe))
+
+    def forward(self, image: Tensor, places: Tensor, keys: Tensor, values: Tensor) -> Tensor:  # type: ignore[override]
+        """image and places as of `TokensToImage`; keys, values (N, T, C), of the tokens -> (N, HW, C)."""
         k, v = self._heads(self.k_proj(keys)), self._heads(self.v_proj(values))  # (N, heads, T, D)
         k = k * k.shape[-1] ** -0.5
-        query = self.q_proj.weight.unflatten(0, (self.num_heads, -1))  # (heads, D, C)
         out = self.out_proj.weight.unflatten(1, (self.num_heads, -1)).permute(1, 2, 0)  # (heads, D, C)
         if image.shape[0] != keys.shape[0]:
-            logits = _products(k, self._heads(self.q_proj(image + image_pe)))  # (N, heads, T, HW)
+            logits = _products(k, self._heads(F.linear(image, self.q_proj.weight)) + places)  # (N, heads, T, HW)
         else:
-            logits = _products(k, self._heads(self.q_proj(image_pe))).flatten(1, 2)
-            logits = torch.baddbmm(logits, (k @ query).flatten(1, 2), image.transpose(1, 2)).unflatten(1, k.shape[1:3])
+            asked = (k @ self.q_proj.weight.unflatten(0, (self.num_heads, -1))).flatten(1, 2)  # (N, heads T, C)
+            logits = torch.baddbmm(_products(k, places).flatten(1, 2), asked, image.transpose(1, 2))
+            logits = logits.unflatten(1, k.shape[1:3])
         share = logits.softmax(dim=2).flatten(1, 2).transpose(1, 2)  # (N, HW, heads T)
         told: Tensor = share @ (v @ out).flatten(1, 2)  # (N, HW, C)
-        return told + self.out_proj.bias
+        return told + self.out_proj.bias.to(told.dtype)
 
 
 def _products(few: Tensor, many: Tensor) -> Tensor:
@@ -118,13 +129,19 @@ class TwoWayAttentionBlock(nn.Module):
         self.norm4 = nn.LayerNorm(embedding_dim)
         self.cross_attn_image_to_token = ImageToTokens(embedding_dim, num_heads, downsample_rate=2)
 
-    def forward(self, tokens: Tensor, image: Tensor, token_pe: Tensor, image_pe: Tensor) -> tuple[Tensor, Tensor]:
-        """tokens (N, T, C), image (N or 1, HW, C) and their positions -> tokens and image of each, updated."""
+    def locate(self, image_pe: Tensor) -> tuple[Tensor, ...]:
+        """What `forward` knows of positions in the image (N or 1, HW, C)."""
+        return self.cross_attn_token_to_image.locate(image_pe), self.cross_attn_image_to_token.locate(image_pe)
+
+    def forward(
+        self, tokens: Tensor, image: Tensor, token_pe: Tensor, places: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """tokens (N, T, C), image (N or 1, HW, C), token_pe as tokens, places from `locate` -> both, updated."""
         tokens = self.norm1(self.among_tokens(tokens, token_pe))
-        attended = self.cross_attn_token_to_image(tokens + token_pe, image, image_pe)
+        attended = self.cross_attn_token_to_image(tokens + token_pe, image, places[0])
         tokens = self.norm2(tokens + attended)
         tokens = self.norm3(tokens + self.mlp(tokens))
-        attended = self.cross_attn_image_to_token(image, image_pe, tokens + token_pe, tokens)
+        attended = self.cross_attn_image_to_token(image, places[1], tokens + token_pe, tokens)
         return tokens, self.norm4(image + attended)
 
     def among_tokens(self, tokens: Tensor, token_pe: Tensor) -> Tensor:
@@ -152,10 +169,16 @@ class TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = TokensToImage(embedding_dim, num_heads, downsample_rate=2)
         self.norm_final_attn = nn.LayerNorm(embedding_dim)
 
-    def forward(self, image: Tensor, image_pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """image and image_pe (N or 1, HW, C), tokens (N, T, C) -> tokens (N, T, C), image (N, HW, C)."""
+    def locate(self, image_pe: Tensor) -> Places:
+        """Positions of the image's cells (N or 1, HW, C) as `forward` reads them, for all prompts."""
+        last = (self.final_attn_token_to_image.locate(image_pe),)
+        blocks = [layer.locate(image_pe) for layer in self.layers if isinstance(layer, TwoWayAttentionBlock)]
+        return (*blocks, last)
+
+    def forward(self, image: Tensor, places: Places, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """image (N or 1, HW, C), places from `locate`, tokens (N, T, C) -> tokens (N, T, C), image (N, HW, C)."""
         token_pe = tokens
-        for layer in self.layers:
-            tokens, image = layer(tokens, image, token_pe, image_pe)
-        attended = self.final_attn_token_to_image(tokens + token_pe, image, image_pe)
+        for layer, placed in zip(self.layers, places, strict=False):
+            tokens, image = layer(tokens, image, token_pe, placed)
+        attended = self.final_attn_token_to_image(tokens + token_pe, image, places[-1][0])
         return self.norm_final_attn(tokens + attended), image

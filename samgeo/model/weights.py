@@ -64,7 +64,7 @@ def load_network(
     UnsafeInputError (a file that would run something), ModelError (device, precision, no network for these weights).
     """
     chosen = choose_device(device)
-    numerics = _precision(precision, chosen)
+    numerics = choose_precision(precision, chosen)
     published = named(name_or_path)
     asked = spec or (find_spec(published) if published else None)
     path = fetched(PUBLISHED[published]) if published else Path(name_or_path)
@@ -178,7 +178,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _precision(name: str, device: torch.device) -> str:
+def choose_precision(name: str, device: torch.device) -> str:
     """What "auto" means on this device: bf16 where the processor has it, fp16 on older cards, else fp32."""
     if name == "exact":
         return "exact"

@@ -55,10 +55,10 @@ def test_attention_without_projecting_the_image(prompts: int, own_image: bool, o
     whole, there = (t.expand(prompts, -1, -1) for t in (image, places))
     asks = filled(TokensToImage(C, HEADS, downsample_rate=2))
     expected = Attention.forward(asks, tokens, whole + there, whole)
-    torch.testing.assert_close(asks(tokens, image, places), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(asks(tokens, image, asks.locate(places)), expected, rtol=1e-4, atol=1e-4)
     told = filled(ImageToTokens(C, HEADS, downsample_rate=2))
     expected = Attention.forward(told, whole + there, keys, tokens)
-    torch.testing.assert_close(told(image, places, keys, tokens), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(told(image, told.locate(places), keys, tokens), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("batch", [1, 2])
