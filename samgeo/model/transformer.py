@@ -98,8 +98,10 @@ class ImageToTokens(Attention):
             logits = torch.baddbmm(_products(k, places).flatten(1, 2), asked, image.transpose(1, 2))
             logits = logits.unflatten(1, k.shape[1:3])
         share = logits.softmax(dim=2).flatten(1, 2).transpose(1, 2)  # (N, HW, heads T)
-        told: Tensor = share @ (v @ out).flatten(1, 2)  # (N, HW, C)
-        return told + self.out_proj.bias.to(told.dtype)
+        told: Tensor = v @ out  # (N, heads, T, C)
+        told = told + (self.out_proj.bias / self.num_heads).to(told.dtype)  # the shares of each head add up to 1
+        seen: Tensor = share @ told.flatten(1, 2)  # (N, HW, C)
+        return seen
 
 
 def _products(few: Tensor, many: Tensor) -> Tensor:
