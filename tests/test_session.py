@@ -4,7 +4,7 @@ import geopandas
 import numpy as np
 import pytest
 
-from samgeo.errors import PromptError, UsageError
+from samgeo.errors import OutputError, PromptError, UsageError
 from samgeo.pixels import Mask, Window
 from samgeo.session import Session, to_logits
 from tests.clicked import FAR, GRID, NEST, NO_CACHE, SCENE, outline
@@ -226,6 +226,14 @@ def test_a_removal_is_not_forgotten_with_the_clicks(session):
     session.undo()
     assert told(session) == [*both, yard | {"id": 3}]
     assert not session.can_undo
+
+
+@pytest.mark.parametrize("ending", ["gpkg", "shp", "tif"])
+def test_a_folder_that_is_not_there_is_named(session, tmp_path, ending):
+    session.add_point(*at(100, 130))
+    session.accept()
+    with pytest.raises(OutputError, match=r"there is no folder .*nowhere. Fix: mkdir -p"):
+        session.save(tmp_path / "nowhere" / f"roofs.{ending}")
 
 
 def test_a_session_tells_what_was_clicked_and_where_a_click_is_quick(session, model):

@@ -150,6 +150,9 @@ def test_a_crop_is_as_good_as_a_file(client: Client, raster: Path) -> None:
         client.ask("close", session=name)
     assert "expected 3 a pixel" in client.refused("open", pixels[1:], **place)
     assert "expected the six numbers" in client.refused("open", pixels, **place | {"transform": [1, 2]})
+    assert "transform has 401 digits" in client.refused(
+        "open", pixels, **place | {"transform": [10**400, 0, 0, 0, 1, 0]}
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,8 +169,11 @@ def test_a_crop_is_as_good_as_a_file(client: Client, raster: Path) -> None:
         ({"op": "open", "path": "a\0b"}, ""),
         ({"op": "open", "path": "x.tif", "settings": []}, "settings is \\[\\]: expected an object"),
         ({"op": "open", "path": "x.tif", "settings": {"aoi": 1}}, "settings aoi: expected some of bands"),
-        ({"op": "open", "path": "x.tif", "settings": {"tile_px": "big"}}, ""),
-        ({"op": "open", "path": "x.tif", "settings": {"bands": "321"}}, "expected a list of band numbers"),
+        ({"op": "open", "path": "x.tif", "settings": {"tile_px": "big"}}, "tile_px is 'big': expected a whole number"),
+        ({"op": "open", "path": "x.tif", "settings": {"use_cache": "no"}}, "use_cache is 'no': expected true or false"),
+        ({"op": "open", "path": "x.tif", "settings": {"layer": 7}}, "layer is 7: expected text"),
+        ({"op": "open", "path": "x.tif", "settings": {"bands": [True, 2, 3]}}, "expected a list of band numbers"),
+        ({"op": "open", "path": "x.tif", "settings": {"bands": "321"}}, "bands is '321': expected a list"),
         ({"op": "load", "model": "sam-vit-h"}, "its weights are not here. Fix: samgeo models pull sam-vit-h"),
         ({"op": "load", "model": "sam-vit-x"}, "sam-vit-x"),
         ({"op": "load", "device": "toaster"}, "toaster"),

@@ -199,7 +199,6 @@ class Segmentation:
         if ending_of(target) in LABEL_RASTERS:
             self._write_labels(target, overwrite=overwrite, ready=ready)
         else:
-            self._check_size(target)
             with FeatureWriter(
                 target,
                 crs_wkt=self.grid.crs_wkt,
@@ -209,6 +208,7 @@ class Segmentation:
                 overwrite=overwrite,
                 ready=ready,
             ) as writer:
+                self._check_size(target)
                 for feature in self:
                     writer.write(feature.geometry, feature.attributes)
         self.path = target

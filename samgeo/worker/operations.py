@@ -28,22 +28,20 @@ MOST_SESSIONS = 8
 """Each holds the embeddings of a few windows."""
 CORNER = np.dtype("<f8")
 """A coordinate in a payload."""
-SETTINGS = frozenset(
-    {
-        "bands",
-        "layer",
-        "max_vertices",
-        "overlap_px",
-        "raster_crs",
-        "resolution_m",
-        "simplify_m",
-        "smooth",
-        "square",
-        "tile_px",
-        "use_cache",
-    }
-)
-"""Those of `Settings` that `open` takes."""
+SETTINGS = {
+    "bands": list,
+    "layer": str,
+    "max_vertices": int,
+    "overlap_px": int,
+    "raster_crs": str,
+    "resolution_m": float,
+    "simplify_m": float,
+    "smooth": bool,
+    "square": bool,
+    "tile_px": int,
+    "use_cache": bool,
+}
+"""Those of `Settings` that `open` takes, and what each is."""
 
 
 @dataclass
@@ -96,22 +94,12 @@ def _open(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:
     """Open a raster by `path`, or the RGB crop in the payload: `width`, `height`, `transform`, `crs`; `settings`."""
     if len(desk.sessions) >= MOST_SESSIONS:
         raise UsageError(f"open: {MOST_SESSIONS} sessions are open. Fix: close one of {', '.join(desk.sessions)}")
-    settings = _get(header, "settings", dict, {})
-    unknown = sorted(map(str, settings.keys() - SETTINGS))
-    if unknown:
-        raise UsageError(f"open: settings {', '.join(unknown)}: expected some of {', '.join(sorted(SETTINGS))}")
-    bands = settings.get("bands")
-    if bands is not None and not (isinstance(bands, list) and all(isinstance(band, int) for band in bands)):
-        raise UsageError(f"open: bands {bands!r}: expected a list of band numbers from 1")
-    try:
-        chosen = Settings(**settings)
-    except TypeError as error:
-        raise UsageError(f"open: settings {settings!r}: {error}") from error
+    settings = _settings(_get(header, "settings", dict, {}))
     model = _model(desk, header)
     if "path" in header:
-        session = Session(_get(header, "path", str), model=model, settings=chosen)
+        session = Session(_get(header, "path", str), model=model, settings=settings)
     else:
-        session = Session(*_crop(header, payload), model=model, settings=chosen)
+        session = Session(*_crop(header, payload), model=model, settings=settings)
     desk.opened += 1
     name = f"s{desk.opened}"
     desk.sessions[name] = session
@@ -127,6 +115,18 @@ def _open(desk: Desk, header: Mapping[str, Any], payload: bytes) -> Frame:
     )
 
 
+def _settings(said: Mapping[str, Any]) -> Settings:
+    """What a client wants; null is the default, as if nothing had been said."""
+    unknown = sorted(said.keys() - SETTINGS.keys())
+    if unknown:
+        raise UsageError(f"open: settings {', '.join(unknown)}: expected some of {', '.join(SETTINGS)}")
+    header = {"op": "open", **said}
+    chosen = {name: _get(header, name, SETTINGS[name]) for name, value in said.items() if value is not None}
+    if not all(type(band) is int for band in chosen.get("bands", ())):
+        raise UsageError(f"open: bands {chosen['bands']}: expected a list of band numbers from 1")
+    return Settings(**chosen)
+
+
 def _crop(header: Mapping[str, Any], payload: bytes) -> tuple[np.ndarray[Any, Any], Grid]:
     width, height = _get(header, "width", int), _get(header, "height", int)
     if width < 1 or height < 1 or len(payload) != 3 * width * height:
@@ -134,10 +134,11 @@ def _crop(header: Mapping[str, Any], payload: bytes) -> tuple[np.ndarray[Any, An
             f"open: {len(payload)} bytes of pixels for {width} x {height} px: expected 3 a pixel, red, green, blue"
         )
     numbers = _get(header, "transform", list)
-    if len(numbers) != 6 or not all(isinstance(n, (int, float)) for n in numbers):
+    if len(numbers) != 6:
         raise UsageError(f"open: transform {numbers}: expected the six numbers of an affine transform, a to f")
+    transform = Affine(*(_get({**header, "transform": number}, "transform", float) for number in numbers))
     crs = header.get("crs")
-    grid = Grid(width=width, height=height, transform=Affine(*map(float, numbers)), crs=parse_crs(crs) if crs else None)
+    grid = Grid(width=width, height=height, transform=transform, crs=parse_crs(crs) if crs else None)
     return np.frombuffer(payload, np.uint8).reshape(height, width, 3), grid
 
 
@@ -255,7 +256,7 @@ def _model(desk: Desk, header: Mapping[str, Any]) -> PromptableModel:
 def _session(desk: Desk, header: Mapping[str, Any]) -> Session:
     name = _get(header, "session", str)
     if name not in desk.sessions:
-        raise UsageError(f"session {name!r}: expected one of {', '.join(desk.sessions) or 'none: open one first'}")
+        raise UsageError(f"session {name!r}: expected one of those that are open: {', '.join(desk.sessions) or 'none'}")
     return desk.sessions[name]
 
 
