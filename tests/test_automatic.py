@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from samgeo.errors import UsageError
-from samgeo.model.automatic import EverythingSettings, generate_masks, point_grid
+from samgeo.model.automatic import EverythingSettings, coarse_to_fine, generate_masks, point_grid
 from samgeo.pixels import Mask, PixelPrompts, Window
-from tests.oracle import OracleMasks, OracleModel, OracleScene
+from tests.oracle import OracleEmbedding, OracleMasks, OracleModel, OracleScene
 from tests.scenes import random_scene
 
 
@@ -142,3 +142,35 @@ def test_best_is_the_highest_score() -> None:
 def test_settings_that_cannot_be_right(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         EverythingSettings(**wrong)  # type: ignore[arg-type]
+
+
+class Counting(OracleModel):
+    """Counts the points that it is asked at."""
+
+    asked = 0
+
+    def decode(self, embedding: OracleEmbedding, prompts: PixelPrompts, *, multimask: bool = True) -> OracleMasks:
+        self.asked += len(prompts)
+        return super().decode(embedding, prompts, multimask=multimask)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_fast_finds_what_lies_side_by_side_with_fewer_points(seed: int) -> None:
+    scene = random_scene(seed, height=32, width=32, objects=5, disjoint=True)
+    found, asked = {}, {}
+    for fast in (False, True):
+        model = Counting(scene)
+        settings = EverythingSettings(points_per_side=32, points_per_batch=16, box_nms_thresh=1.0, fast=fast)
+        found[fast] = keys(generate_masks(model, model.encode(scene.image), settings))
+        asked[fast] = model.asked
+    assert found[True] == found[False]
+    small = sum(mask.sum() for mask in scene.masks if mask.sum() <= 0.1 * mask.size)
+    assert asked[True] <= asked[False] - small / 2
+
+
+def test_coarse_points_come_first_and_none_is_lost() -> None:
+    whole = np.ones((64, 32), dtype=bool)
+    points = point_grid(whole, 8)
+    ordered = coarse_to_fine(points, whole.shape, 8)
+    assert sorted(map(tuple, ordered)) == sorted(map(tuple, points))
+    assert ordered[:4].tolist() == [[6, 12], [22, 12], [6, 44], [22, 44]]

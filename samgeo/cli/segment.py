@@ -106,6 +106,7 @@ everything_options = together(
         metavar="X",
         help="Drop masks with a lower stability.  [default: the model's]",
     ),
+    headed("Everything", "--fast", is_flag=True, help="Ask no more inside of what was found; parts are missed."),
 )
 
 keeping_options = together(

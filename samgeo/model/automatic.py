@@ -25,6 +25,10 @@ RANKS = {"whole": -1, "part": 1, "subpart": 0}
 """Position of a granularity among the masks of a point ordered by area."""
 
 
+KNOWN_SHARE = 0.1
+"""A mask that takes more of the window than this may hold objects of its own, which are asked for even if `fast`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EverythingSettings:
     """How to look for everything; the defaults are SAM's for ViT-B, L and H. Other models say their own."""
@@ -43,6 +47,8 @@ class EverythingSettings:
     """... and the IoU of their pixels is at least this, 0 to 1; at 0 boxes alone decide, which is what SAM does."""
     granularity: Granularity = "all"
     """Of the three masks of a point, whole, part, subpart: largest, middle, smallest; best: the highest score; all."""
+    fast: bool = False
+    """Ask at few points first, and later at none that lies in a mask that was kept; parts inside of it are missed."""
 
     def __post_init__(self) -> None:
         for name in ("points_per_side", "points_per_batch"):
@@ -72,9 +78,15 @@ def generate_masks(
     if valid.shape != (height, width):
         raise UsageError(f"valid mask of {valid.shape} for a window of {(height, width)}: expected the same")
     found: dict[tuple[Window, bytes], _Packed] = {}
-    for decoded in _asked(model, embedding, point_grid(valid, settings.points_per_side), settings.points_per_batch):
+    known = np.zeros(valid.shape, dtype=bool)  # what is not asked for again
+    points = point_grid(valid, settings.points_per_side)
+    if settings.fast:
+        points = coarse_to_fine(points, valid.shape, settings.points_per_side)
+    for decoded in _asked(model, embedding, points, settings.points_per_batch, known):
         for mask in _sure(decoded, settings):
             _collapse(found, mask, valid)
+            if settings.fast and mask.area_px <= KNOWN_SHARE * known.size:
+                known[mask.window.slices()] |= mask.pixels
     masks = sorted(found.values(), key=lambda packed: -packed.score)  # stable: of equals, the first asked
     return [packed.unpack() for packed in without_duplicates(masks, settings)]
 
@@ -88,9 +100,22 @@ def point_grid(valid: NDArray[np.bool_], points_per_side: int) -> NDArray[np.flo
     height, width = valid.shape
     steps = (np.arange(points_per_side) + 0.5) / points_per_side
     y, x = np.meshgrid(steps * height, steps * width, indexing="ij")
-    rows, cols = (np.ceil(axis - 0.5).astype(np.intp) for axis in (y, x))
-    keep = valid[rows.clip(0, height - 1), cols.clip(0, width - 1)]
-    return np.stack([x[keep], y[keep]], axis=-1).astype(np.float32)
+    points = np.stack([x.ravel(), y.ravel()], axis=-1)
+    return points[_at(valid, points)].astype(np.float32)
+
+
+def _at(pixels: NDArray[np.bool_], points: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """What is said of the pixels (H, W) that points (n, 2) x,y lie on: (n,)."""
+    last = np.array(pixels.shape[::-1]) - 1
+    cols, rows = np.ceil(points - 0.5).astype(np.intp).clip(0, last).T
+    return np.asarray(pixels[rows, cols])
+
+
+def coarse_to_fine(points: NDArray[np.float32], shape: tuple[int, int], points_per_side: int) -> NDArray[np.float32]:
+    """The points (n, 2) of a grid over (H, W) in another order: a fourth of each fourth row, a second, the rest."""
+    cells = (points / (shape[1], shape[0]) * points_per_side).astype(np.intp)  # (n, 2) col, row
+    turn = sum((cells % step == 1).all(axis=1).astype(int) for step in (2, 4))
+    return points[np.argsort(-turn, kind="stable")]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,21 +136,23 @@ class _Packed:
 
 
 def _asked(
-    model: PromptableModel, embedding: Embedding, points: NDArray[np.float32], batch: int
+    model: PromptableModel,
+    embedding: Embedding,
+    points: NDArray[np.float32],
+    batch: int,
+    known: NDArray[np.bool_],
 ) -> Iterator[DecodedMasks]:
-    """What the model sees at points (n, 2), `batch` at a time, or everything at once where it can say that."""
+    """What the model sees at points (n, 2), `batch` at a time, or everything at once where it can say that.
+
+    known: (H, W), True where no point is asked any more; looked at before each batch.
+    """
     if isinstance(model, FindsAll):
         yield model.find_all(embedding)
         return
-    for prompts in _batches(points, batch):
-        yield model.decode(embedding, prompts)
-
-
-def _batches(points: NDArray[np.float32], size: int) -> Iterator[PixelPrompts]:
-    """One prompt a point, `size` at a time."""
-    for start in range(0, len(points), size):
-        some = points[start : start + size, None]
-        yield PixelPrompts(points=some, labels=np.full(some.shape[:2], FOREGROUND, dtype=np.int64))
+    while (points := points[~_at(known, points)]).size:
+        some, points = points[:batch, None], points[batch:]
+        labels = np.full(some.shape[:2], FOREGROUND, dtype=np.int64)
+        yield model.decode(embedding, PixelPrompts(points=some, labels=labels))
 
 
 def _sure(decoded: DecodedMasks, settings: EverythingSettings) -> list[Mask]:

@@ -151,5 +151,6 @@ def _everything(settings: Settings, model: PromptableModel) -> EverythingSetting
         "stability_score_thresh": settings.stability_score_thresh,
         "box_nms_thresh": settings.box_nms_thresh,
         "granularity": settings.granularity,
+        "fast": settings.fast or None,
     }
     return replace(model.everything, **{name: value for name, value in given.items() if value is not None})
