@@ -2,6 +2,7 @@
 # make test     the whole suite             make lint    format, style, types, layers
 # make sweep    the suite with 20 times the property examples, and the tests marked `sweep`; about an hour
 # make quality  how good MODEL is on the windows that `python -m samgeo.train.prepare` made, beside the baselines
+# make speed    how fast it is; with REFERENCES, a folder with clones of segment-anything and sam2, beside those
 # make plugin   the zip that QGIS installs      make plugin-test   its tests on Qt 6 and in real QGIS, installed if it can be
 # make offline  a folder from which the plugin installs the engine without a network, for this system and Python
 # make notebook-test   the notebook's map in JupyterLab and Chromium, which is installed if it can be
@@ -27,12 +28,13 @@ OFFLINE ?= dist/offline
 TESTS ?= tests
 WORKERS ?= 2
 MODEL ?= samgeo-nano
+REFERENCES ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 GROUND := pyproject.toml constraints.txt Makefile
 
-.PHONY: help venv dev demo test lint sweep quality plugin plugin-test offline notebook-test clean
+.PHONY: help venv dev demo test lint sweep quality speed plugin plugin-test offline notebook-test clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -76,6 +78,14 @@ lint: dev
 # GrabCut joins the table where OpenCV is installed (opencv-python-headless).
 quality: venv
 	@$(BIN)/python -m benchmarks.quality $(MODEL) --baselines
+
+# The references import torchvision, sam2 also hydra and iopath; put what they need on PYTHONPATH.
+SPEED := $(BIN)/python -m benchmarks.speed
+speed: dev
+	@$(if $(REFERENCES),$(SPEED) networks sam-vit-b --reference $(REFERENCES)/segment-anything --everything)
+	@$(if $(REFERENCES),$(SPEED) networks sam2.1-hiera-tiny --reference $(REFERENCES)/sam2)
+	@$(SPEED) nano
+	@$(SPEED) pipeline
 
 plugin: venv
 	@$(BIN)/python qgis_plugin/build.py
