@@ -24,11 +24,10 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
-from scipy import ndimage
 
 from samgeo.pipeline import tilejob
 from samgeo.pipeline.segment import Progress, segment
-from samgeo.pixels import Mask
+from samgeo.pixels import Mask, Window
 from samgeo.raster.reader import Raster
 from samgeo.settings import Settings
 
@@ -59,13 +58,25 @@ class ByColour:
 
 def by_colour(_model: object, image: NDArray[np.uint8], _settings: object, *, valid: NDArray[np.bool_]) -> list[Mask]:
     """One mask for each colour but black, if it has enough pixels."""
-    codes = np.where(valid, image @ np.array([65536, 256, 1]), 0)
-    colours, number, area = np.unique(codes, return_inverse=True, return_counts=True)
-    found = ndimage.find_objects(number.reshape(codes.shape) + 1)
+    bgr0 = np.zeros((*valid.shape, 4), np.uint8)
+    bgr0[..., :3] = image[..., ::-1]
+    codes = np.where(valid, bgr0.view("<u4")[..., 0], 0)
+    place = np.flatnonzero(codes)  # most of a scene is black: only the rest is sorted
+    place = place[np.argsort(codes.flat[place], kind="stable")]
+    colours, first, area = np.unique(codes.flat[place], return_index=True, return_counts=True)
+    if not len(place):
+        return []
+    rows, cols = np.divmod(place, valid.shape[1])
+    top, left = np.minimum.reduceat(rows, first), np.minimum.reduceat(cols, first)
+    height, width = np.maximum.reduceat(rows, first) - top + 1, np.maximum.reduceat(cols, first) - left + 1
+    windows = [
+        Window(row=row, col=col, height=h, width=w)
+        for row, col, h, w in np.stack([top, left, height, width], axis=1).tolist()
+    ]
     return [
-        Mask.from_array(codes[window] == colour).shift(window[0].start, window[1].start)
-        for colour, window, pixels in zip(colours.tolist(), found, area.tolist(), strict=True)
-        if colour and pixels >= SEEN_PX
+        Mask(window=window, pixels=codes[window.slices()] == colour)
+        for colour, window, pixels in zip(colours.tolist(), windows, area.tolist(), strict=True)
+        if pixels >= SEEN_PX
     ]
 
 

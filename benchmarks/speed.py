@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,6 @@ from benchmarks.memory import ByColour, by_colour, write_scene
 from benchmarks.references import REFERENCES, Reference
 from samgeo.model.automatic import EverythingSettings, generate_masks
 from samgeo.model.contract import PromptableModel
-from samgeo.model.precision import has_fast_bf16
 from samgeo.model.predict import Model
 from samgeo.model.spec import MODELS
 from samgeo.model.weights import choose_precision, load_model, running
@@ -47,6 +47,10 @@ from tests.model.seeded import picture, seeded_model
 SIDE_PX = 1024
 CANDIDATES = 0.85
 """Random weights rank masks at random: everything-mode goes on with those above this quantile of their scores."""
+CELLS_PX = (256, 64)
+"""One object in a square of so many pixels: what a pixel costs shows in the one, what a feature costs in the other."""
+WARM_UP_PX = 1024
+"""Side of a scene that is not counted: a first run loads libraries."""
 Work = Callable[[], object]
 
 
@@ -165,9 +169,9 @@ def nano(*, rounds: int) -> None:
 
 
 class Timed:
-    """Adds up the seconds spent inside some functions."""
+    """Adds up the seconds spent inside some functions, and the calls."""
 
-    seconds = 0.0
+    seconds, calls = 0.0, 0
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -177,6 +181,7 @@ class Timed:
             yield
         finally:
             self.seconds += time.perf_counter() - start
+            self.calls += 1
 
     def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The same function, counted."""
@@ -188,47 +193,75 @@ class Timed:
         return counted
 
 
-def whole_scene(
-    path: Path, model: PromptableModel, find: Callable[..., Any], *, resampling: Any = "auto"
-) -> tuple[float, float, int]:
-    """Seconds of a whole run and those inside the model, and the number of features."""
-    timed, was = Timed(), tilejob.generate_masks
-    tilejob.generate_masks = timed.wrap(find)
-    counted = tilejob.encode
-    tilejob.encode = timed.wrap(counted)
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a whole run took."""
+
+    megapixels: float
+    """Of the raster."""
+    features: int
+    """That were found."""
+    windows: int
+    """That the model saw."""
+    seconds: float
+    """Of everything."""
+    inside: float
+    """Seconds in the model."""
+
+    def __str__(self) -> str:
+        around, share = self.seconds - self.inside, self.inside / self.seconds
+        return (
+            f"| {self.features:,} | {self.windows} | {self.seconds:.2f} | {self.inside:.2f}, {share:.0%} | {around:.2f}"
+            f" | {self.megapixels / around:.1f} | {around / self.megapixels:.4f} |"
+        )
+
+
+def whole_scene(path: Path, model: PromptableModel, find: Callable[..., Any], *, resampling: Any = "auto") -> Cost:
+    """Segment everything in a raster."""
+    timed, windows, was = Timed(), Timed(), (tilejob.generate_masks, tilejob.encode)
+    tilejob.generate_masks, tilejob.encode = timed.wrap(find), windows.wrap(was[1])
     try:
         start = time.perf_counter()
         with Raster(path, resampling=resampling) as raster:
             settings = Settings(use_cache=False, overwrite=True)
             result = segment(raster, model=model, output=path.with_suffix(".gpkg"), settings=settings)
-        return time.perf_counter() - start, timed.seconds, len(result)
+        seconds = time.perf_counter() - start
     finally:
-        tilejob.generate_masks, tilejob.encode = was, counted
+        tilejob.generate_masks, tilejob.encode = was
+    return Cost(
+        megapixels=raster.grid.width * raster.grid.height / 1e6,
+        features=len(result),
+        windows=windows.calls,
+        seconds=seconds,
+        inside=timed.seconds + windows.seconds,
+    )
 
 
 def pipeline(px: int) -> None:
-    """Print what everything around the network costs, at `px` and a quarter of it, with a model that knows all."""
-    print("| scene | features | s | in the model, s | around it, Mpx/s | s a Mpx |\n|---|---|---|---|---|---|")
+    """Print what everything around the network costs: with a model that knows all, sparse and dense, small and large.
+
+    Sides are such that windows fill them, near `px` and a quarter of it: of a window that reaches beyond the raster
+    all is paid for.
+    """
+    head = "| scene | features | windows | s | in the model, s | around it: s | Mpx/s | s a Mpx |"
+    print(head + "\n|" + "---|" * (head.count("|") - 1))
     with tempfile.TemporaryDirectory() as folder:
-        for side in (px // 4, px):
-            path = Path(folder) / f"{side}.tif"
-            write_scene(path, side, objects=(side // 64) ** 2)
-            seconds, inside, features = whole_scene(path, ByColour(), by_colour, resampling="nearest")  # type: ignore[arg-type]
-            mega = side * side / 1e6
-            print(
-                f"| {side:,} x {side:,}, oracle | {features:,} | {seconds:.1f} | {inside:.1f} |"
-                f" {mega / (seconds - inside):.1f} | {seconds / mega:.3f} |",
-                flush=True,
-            )
+        for cell_px in CELLS_PX:
+            for side in (WARM_UP_PX, filled(px // 4), filled(px)):
+                path = Path(folder) / f"{side}-{cell_px}.tif"
+                write_scene(path, side, objects=(side // cell_px) ** 2)
+                cost = whole_scene(path, ByColour(), by_colour, resampling="nearest")  # type: ignore[arg-type]
+                if side != WARM_UP_PX:
+                    print(f"| {side:,} x {side:,}, an object in {cell_px} x {cell_px} px {cost}", flush=True)
         path = Path(folder) / "nano.tif"
         write_tiled(path, make_scene(1).image, times=2)
-        seconds, inside, features = whole_scene(path, load_model(), generate_masks)
-        with Raster(path) as raster:
-            mega = raster.grid.width * raster.grid.height / 1e6
-        print(
-            f"| {raster.grid.width:,} x {raster.grid.height:,}, samgeo-nano | {features:,} | {seconds:.1f} |"
-            f" {inside:.1f}, {inside / seconds:.0%} | {mega / (seconds - inside):.1f} | {seconds / mega:.3f} |"
-        )
+        print(f"| samgeo-nano {whole_scene(path, load_model(), generate_masks)}")
+
+
+def filled(px: int) -> int:
+    """The side nearest to `px` that read windows of the oracle fill."""
+    stride = ByColour.tile_px - ByColour.tile_px // 8
+    return max(1, round(px / stride)) * stride + ByColour.tile_px // 8
 
 
 def write_tiled(path: Path, image: NDArray[np.uint8], *, times: int) -> None:
@@ -248,8 +281,19 @@ def machine() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    fast = "bf16" if has_fast_bf16(torch.device("cpu")) else "no fast bf16"
-    return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {fast}, torch {torch.__version__}"
+    rates = [f"{kind} {matrix_rate(getattr(torch, kind)):.2f}" for kind in ("float32", "bfloat16")]
+    units = "with AMX" if torch.cpu._is_amx_tile_supported() else "no AMX"
+    return (
+        f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {units}, torch {torch.__version__}; "
+        f"products of matrices as large as ViT-B's: {', '.join(rates)} TFLOP/s"
+    )
+
+
+def matrix_rate(kind: torch.dtype) -> float:
+    """TFLOP/s of 4096 tokens in an MLP of ViT-B, the best of some: what no encoder here can pass."""
+    tokens, width = torch.randn(4096, 768).to(kind), torch.randn(768, 3072).to(kind)
+    (seconds,) = by_turns({"": lambda: tokens @ width}, 10).values()
+    return 2 * tokens.numel() * width.shape[1] / min(seconds) / 1e12
 
 
 def main() -> int:
