@@ -44,7 +44,7 @@ MAGIC = b"SAMGEO\x00\x01"
 _ALIGNMENT, _DIGEST_BYTES = 64, 32
 _TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# Embeddings that samgeo can make again; safe to delete.\n"
 _KEY = re.compile(r"[0-9a-f]{16,128}")
-_KINDS = "biuf"
+_KINDS = "biufU"
 _LEFTOVER_SECONDS = 3600
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -128,7 +128,7 @@ class EmbeddingCache:
         return arrays
 
     def put(self, key: str, arrays: Arrays) -> None:
-        """Store arrays of numbers or bools under `key`; without effect where the folder cannot be written."""
+        """Store arrays of numbers, bools or text under `key`; without effect where the folder cannot be written."""
         path = self._path(key)
         chunks = list(pack(arrays))
         size = sum(map(len, chunks))
@@ -250,11 +250,11 @@ def default_folder() -> Path:
 
 
 def pack(arrays: Arrays) -> Iterator[bytes]:
-    """The bytes of an entry. Raises `UsageError` for an array that holds neither numbers nor bools."""
+    """The bytes of an entry. Raises `UsageError` for an array that holds no numbers, bools or text."""
     described, data, offset = [], [], 0
     for name, array in arrays.items():
         if array.dtype.kind not in _KINDS:
-            raise UsageError(f"array {name}: {array.dtype}; expected numbers or bools")
+            raise UsageError(f"array {name}: {array.dtype}; expected numbers, bools or text")
         little = array.dtype.newbyteorder("<")
         raw = array.astype(little, order="C", copy=False).tobytes()
         described.append({"name": name, "dtype": little.str, "shape": list(array.shape), "offset": offset})

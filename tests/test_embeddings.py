@@ -130,7 +130,7 @@ def test_keys_are_hexadecimal(tmp_path, bad):
 
 
 def test_objects_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="numbers or bools"):
+    with pytest.raises(UsageError, match="numbers, bools or text"):
         EmbeddingCache(tmp_path).put(key(1), {"a": np.array([{}], dtype=object)})
 
 

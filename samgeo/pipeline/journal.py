@@ -3,7 +3,7 @@
     OUTPUT.samgeo/
       .lock               held by the process that works here
       plan.json           what the part files depend on; a run may go on only from an equal plan
-      parts/PLAN/NAME.part  sha256 of the rest, then named arrays (npz); PLAN is the start of the plan's own sha256
+      parts/PLAN/NAME.part  named arrays, packed as an entry of `EmbeddingCache`; PLAN is the start of the plan's sha256
       output.json         which files were about to get the name OUTPUT and those of its companions
 
 A part file appears by rename, so one that is there is whole; the checksum is for disks that lose what they were given.
@@ -13,7 +13,6 @@ A job that outlives its run, on another machine perhaps, writes where only runs 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -25,21 +24,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samgeo.commit import companions, staging_folder, write_file
+from samgeo.embeddings import pack, unpack
 from samgeo.errors import OutputError, UsageError
 from samgeo.lock import FolderLock
 
 Arrays = Mapping[str, NDArray[np.generic]]
-_DIGEST_BYTES = 32
 _PLAN, _OUTPUT = "plan.json", "output.json"
 
 
 def write_part(path: Path, arrays: Arrays) -> None:
     """Write named arrays so that they appear under `path` whole or not at all; the same file written twice is fine."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    payload = buffer.getvalue()
     try:
-        write_file(path, [hashlib.sha256(payload).digest(), payload], durable=False)
+        write_file(path, pack(arrays), durable=False)
     except OSError as error:
         raise OutputError(
             f"{path}: cannot write the part file: {error}. Expected a writable folder with room"
@@ -47,16 +43,11 @@ def write_part(path: Path, arrays: Arrays) -> None:
 
 
 def read_part(path: Path) -> dict[str, NDArray[Any]] | None:
-    """The arrays of a part file; None if it is not there or damaged."""
+    """The arrays of a part file, sharing its memory; None if it is not there or damaged."""
     try:
-        stored = path.read_bytes()
+        return unpack(bytearray(path.read_bytes()))
     except OSError:  # not there, or the disk cannot read it any more
         return None
-    digest, payload = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
-    if hashlib.sha256(payload).digest() != digest:
-        return None
-    with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-        return dict(arrays)
 
 
 class Journal:

@@ -64,7 +64,7 @@ def read_masks(path: Path) -> list[tuple[int, Mask]]:
 def read_table(path: Path) -> MaskTable:
     """The table of the masks of a tile; their pixels stay on disk."""
     arrays = require_part(path)
-    return MaskTable(**{column.name: arrays[column.name] for column in fields(MaskTable)})
+    return MaskTable(**{column.name: arrays[column.name].copy() for column in fields(MaskTable)})
 
 
 def require_part(path: Path) -> Arrays:
