@@ -74,11 +74,12 @@ class Stretch:
         if len(bands) != len(self.low):
             raise UsageError(f"stretch of {len(self.low)} bands on {len(bands)} bands: expected the same number")
         rgb = np.empty((*valid.shape, 3), dtype=np.uint8)
-        for channel in range(3):
-            if channel < len(bands):
-                rgb[..., channel] = np.where(valid, self._apply_band(bands[channel], channel), 0)
-            else:
-                rgb[..., channel] = rgb[..., channel - 1] if len(bands) == 1 else 0
+        whole = bool(valid.all())
+        for channel, band in enumerate(bands):
+            value = self._apply_band(band, channel)
+            rgb[..., channel] = value if whole else np.where(valid, value, 0)
+        if len(bands) == 1:
+            rgb[..., 1:] = rgb[..., :1]
         return rgb
 
     def _apply_band(self, band: NDArray[Any], index: int) -> NDArray[np.uint8]:

@@ -210,9 +210,11 @@ class Raster:
         """
         if self._closed:
             raise UsageError(f"{self.name}: the raster is closed; expected reads inside its with block")
+        inside = window.intersection(self.grid.window)
+        if inside == window and not window.is_empty:
+            return self._read_inside(window)
         bands = np.zeros((self.count, *window.shape), dtype=self.dtype)
         valid = np.zeros(window.shape, dtype=bool)
-        inside = window.intersection(self.grid.window)
         if not inside.is_empty:
             rows, cols = inside.shift(-window.row, -window.col).slices()
             bands[:, rows, cols], valid[rows, cols] = self._read_inside(inside)
