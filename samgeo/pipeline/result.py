@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -19,7 +20,7 @@ from samgeo.output.labels import LabelWriter
 from samgeo.pipeline.coverage import simplified_together
 from samgeo.pipeline.painting import BLOCK_PX, blocks, paint
 from samgeo.pipeline.store import PolygonStore
-from samgeo.polygons import measure, simplify, smooth, to_map
+from samgeo.polygons import Ground, measure_all, simplify, smooth, to_map
 from samgeo.settings import Settings
 from samgeo.squaring import square
 
@@ -41,6 +42,9 @@ COLUMNS = {
 }
 """What every feature carries, and its type. If the model says what things are, `label_score` follows, and then come the
 columns of the prompt layer."""
+
+BATCH_BYTES = 2**16
+"""So much of the polygons, and one more, is brought to the map and measured at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,15 +127,31 @@ class Segmentation:
         return len(self._store)
 
     def __iter__(self) -> Iterator[Feature]:
-        return (self[index] for index in range(len(self)))
+        return chain.from_iterable(map(self._features, self._batches()))
 
     def __getitem__(self, index: int) -> Feature:
         """The feature with the id `index` + 1."""
         if not 0 <= index < len(self):
             raise IndexError(f"feature {index}: expected 0 to {len(self) - 1}")
+        return next(self._features(range(index, index + 1)))
+
+    def _batches(self) -> Iterator[range]:
+        """All features, some at a time."""
+        start, size = 0, 0
+        for index in range(len(self)):
+            size += int(self._store.table["size"][index])
+            if size >= BATCH_BYTES or index == len(self) - 1:
+                yield range(start, index + 1)
+                start, size = index + 1, 0
+
+    def _features(self, indices: range) -> Iterator[Feature]:
+        """Some features; what is the same for all is found out once."""
+        geometries = to_map(np.array([self._outline(index) for index in indices], dtype=object), self.grid)
+        for index, geometry, ground in zip(indices, geometries, measure_all(geometries, self.crs), strict=True):
+            yield Feature(geometry=geometry, attributes=self._attributes(index, ground))
+
+    def _attributes(self, index: int, ground: Ground) -> dict[str, Any]:
         row = self._store.table[index]
-        geometry = self._geometry(index)
-        ground = measure(geometry, self.grid.crs)
         key, label, placed = int(row["key"]), int(row["label"]), self._origin.placed
         sure = {"label_score": float(row["label_score"])} if self._origin.labels else {}
         attributes = {
@@ -146,13 +166,13 @@ class Segmentation:
             "model": self._origin.model,
         }
         more = {} if placed is None else placed.attributes(key)
-        return Feature(geometry=geometry, attributes=attributes | sure | more)
+        return attributes | sure | more
 
-    def _geometry(self, index: int) -> Any:
-        """The polygon as the settings want it, in map coordinates."""
+    def _outline(self, index: int) -> Any:
+        """The polygon as the settings want it, in pixel space."""
         if self._exclusive and self._settings.simplify_m:
-            return to_map(self._simplified_together.polygon(index), self.grid)
-        return outline(self._store.polygon(index), self.grid, self._settings)
+            return self._simplified_together.polygon(index)
+        return pleasant(self._store.polygon(index), self.grid, self._settings)
 
     @cached_property
     def _simplified_together(self) -> PolygonStore:
@@ -238,10 +258,15 @@ class Segmentation:
 
 def outline(polygon: Any, grid: Grid, settings: Settings) -> Any:
     """A polygon of pixel space as the settings want it, in map coordinates."""
+    return to_map(pleasant(polygon, grid, settings), grid)
+
+
+def pleasant(polygon: Any, grid: Grid, settings: Settings) -> Any:
+    """A polygon of pixel space as the settings want it."""
     if settings.square:
         polygon = square(polygon, grid)
     if settings.smooth:
         polygon = smooth(polygon)
     if settings.simplify_m:
         polygon = simplify(polygon, settings.simplify_m, grid)
-    return to_map(polygon, grid)
+    return polygon

@@ -43,6 +43,7 @@ class PolygonStore:
         self._rows: NDArray[Any] = np.zeros(0, _ROW)
         self._count = 0
         self._end = 0
+        self._has_read = False
 
     def __len__(self) -> int:
         return self._count
@@ -77,12 +78,15 @@ class PolygonStore:
         record["row"], record["col"], record["height"], record["width"] = top, left, bottom - top, right - left
         for name, value in row.items():
             record[name] = value
-        self._file.seek(self._end)
+        if self._has_read:  # to seek is to write what waits in the buffer
+            self._file.seek(self._end)
+            self._has_read = False
         self._file.write(data)
         self._end += len(data)
 
     def wkb(self, index: int) -> bytes:
         """The polygon as it was stored."""
+        self._has_read = True
         self._file.seek(int(self._rows[index]["offset"]))
         return self._file.read(int(self._rows[index]["size"]))
 
