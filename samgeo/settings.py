@@ -59,7 +59,8 @@ class Settings:
     """Without prompts: of two masks in one window whose boxes have a higher IoU, the worse one is dropped; None: what
     suits the model."""
     fast: bool = False
-    """Without prompts: ask at few points first, and not again inside of what was found; parts of objects are missed."""
+    """Without prompts: ask at few points first, and no more inside of what was found, unless it is large; parts of
+    objects are missed."""
     text_thresh: float | None = None
     """With words: drop boxes that the text model is less sure of; None: what suits it."""
     use_cache: bool = True

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from samgeo.errors import UsageError
-from samgeo.model.automatic import EverythingSettings, coarse_to_fine, generate_masks, point_grid
+from samgeo.model.automatic import KNOWN_SHARE, EverythingSettings, coarse_to_fine, generate_masks, point_grid
 from samgeo.pixels import Mask, PixelPrompts, Window
 from tests.oracle import OracleEmbedding, OracleMasks, OracleModel, OracleScene
 from tests.scenes import random_scene
@@ -164,13 +164,22 @@ def test_fast_finds_what_lies_side_by_side_with_fewer_points(seed: int) -> None:
         found[fast] = keys(generate_masks(model, model.encode(scene.image), settings))
         asked[fast] = model.asked
     assert found[True] == found[False]
-    small = sum(mask.sum() for mask in scene.masks if mask.sum() <= 0.1 * mask.size)
+    small = sum(mask.sum() for mask in scene.masks if mask.sum() <= KNOWN_SHARE * mask.size)
     assert asked[True] <= asked[False] - small / 2
 
 
 def test_coarse_points_come_first_and_none_is_lost() -> None:
     whole = np.ones((64, 32), dtype=bool)
     points = point_grid(whole, 8)
-    ordered = coarse_to_fine(points, whole.shape, 8)
-    assert sorted(map(tuple, ordered)) == sorted(map(tuple, points))
-    assert ordered[:4].tolist() == [[6, 12], [22, 12], [6, 44], [22, 44]]
+    levels = coarse_to_fine(points, whole.shape, 8)
+    assert sorted(map(tuple, np.concatenate(levels))) == sorted(map(tuple, points))
+    assert levels[0].tolist() == [[6, 12], [22, 12], [6, 44], [22, 44]]
+
+
+def test_fast_asks_inside_of_what_is_large() -> None:
+    scene = OracleScene.from_masks([rectangle(32, 0, 0, 32, 32), rectangle(32, 5, 5, 12, 12)], (32, 32))
+    model = OracleModel(scene)
+    settings = EverythingSettings(points_per_side=32, box_nms_thresh=1.0, fast=True)
+    assert keys(generate_masks(model, model.encode(scene.image), settings)) == keys(
+        [Mask.from_array(mask) for mask in scene.masks]
+    )

@@ -26,23 +26,20 @@ def pays_in_pieces(q: Tensor) -> bool:
 def attend_in_pieces(
     q: Tensor, k: Tensor, v: Tensor, *, rows: Tensor | None = None, cols: Tensor | None = None
 ) -> Tensor:
-    """Softmax of q . k, times v: q, scaled already, k and v (B, heads, T, D) -> (B, heads, T, D).
+    """Softmax of q . k, times v: q, scaled already, (B, heads, T, D), k and v (B, heads, T', D) -> as q.
 
     rows and cols (B, heads, T, s): added to the products of each query with keys that lie in s rows and s columns.
     """
-    out = torch.empty_like(q, memory_format=torch.contiguous_format)
     step = max(1, PAIRS // (QUERIES * k.shape[2]))  # heads
-    whole = [t.flatten(0, 1).contiguous() for t in (q, k, v, out)]  # (B heads, T, D)
-    added = None if rows is None or cols is None else (rows.flatten(0, 1)[..., None], cols.flatten(0, 1)[:, :, None])
-    for head in range(0, len(whole[0]), step):
+    queries, keys, values = (t.flatten(0, 1).contiguous() for t in (q, k, v))  # (B heads, T, D)
+    answers: Tensor = torch.empty_like(queries)
+    for head in range(0, len(queries), step):
         heads = slice(head, head + step)
-        queries, keys, values, answers = (t[heads] for t in whole)
         for first in range(0, queries.shape[1], QUERIES):
             piece = slice(first, first + QUERIES)
-            logits = queries[:, piece] @ keys.transpose(1, 2)  # (heads, queries, T)
-            if added is not None:
-                square = logits.unflatten(2, (added[0].shape[2], -1))  # (heads, queries, s, s)
-                for share in added:
-                    square += share[heads, piece]
-            answers[:, piece] = logits.softmax(dim=2) @ values
-    return out
+            logits = queries[heads, piece] @ keys[heads].transpose(1, 2)  # (heads, queries, T')
+            if rows is not None and cols is not None:
+                row, col = (t.flatten(0, 1)[heads, piece] for t in (rows, cols))  # (heads, queries, s)
+                logits += (row[..., None] + col[:, :, None]).flatten(2)  # rounded once less in 16 bit
+            answers[heads, piece] = logits.softmax(dim=2) @ values[heads]
+    return answers.reshape(q.shape)

@@ -1,15 +1,15 @@
 """Everything in one window: ask the model on a grid of points, keep what it is sure of, drop duplicates.
 
 The parameters are those of Segment Anything's `SamAutomaticMaskGenerator`, by its names (Kirillov et al. 2023, section
-5 and appendix B). Three things differ. Masks with a low predicted IoU are dropped before anything is upsampled, which
-changes no result. Of two masks with much the same box the worse is dropped only if the masks themselves overlap as
-much: two objects can share a box, and in a window that cuts both they often do. And `stability_score_offset` is fixed
-at 1, SAM's own default, because `Mask.stability` of the contract is measured there.
+5 and appendix B); `fast` is our own. Three things differ. Masks with a low predicted IoU are dropped before anything is
+upsampled, which changes no result. Of two masks with much the same box the worse is dropped only if the masks
+themselves overlap as much: two objects can share a box, and in a window that cuts both they often do. And
+`stability_score_offset` is fixed at 1, SAM's own default, because `Mask.stability` of the contract is measured there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,7 +48,8 @@ class EverythingSettings:
     granularity: Granularity = "all"
     """Of the three masks of a point, whole, part, subpart: largest, middle, smallest; best: the highest score; all."""
     fast: bool = False
-    """Ask at few points first, and later at none that lies in a mask that was kept; parts inside of it are missed."""
+    """Ask at few points first, and in later batches at none that lies in a sure mask of at most `KNOWN_SHARE` of the
+    window; parts inside of it are missed. A model that finds all at once is not asked at points."""
 
     def __post_init__(self) -> None:
         for name in ("points_per_side", "points_per_batch"):
@@ -80,9 +81,8 @@ def generate_masks(
     found: dict[tuple[Window, bytes], _Packed] = {}
     known = np.zeros(valid.shape, dtype=bool)  # what is not asked for again
     points = point_grid(valid, settings.points_per_side)
-    if settings.fast:
-        points = coarse_to_fine(points, valid.shape, settings.points_per_side)
-    for decoded in _asked(model, embedding, points, settings.points_per_batch, known):
+    levels = coarse_to_fine(points, valid.shape, settings.points_per_side) if settings.fast else [points]
+    for decoded in _asked(model, embedding, levels, settings.points_per_batch, known):
         for mask in _sure(decoded, settings):
             _collapse(found, mask, valid)
             if settings.fast and mask.area_px <= KNOWN_SHARE * known.size:
@@ -111,11 +111,13 @@ def _at(pixels: NDArray[np.bool_], points: NDArray[np.floating]) -> NDArray[np.b
     return np.asarray(pixels[rows, cols])
 
 
-def coarse_to_fine(points: NDArray[np.float32], shape: tuple[int, int], points_per_side: int) -> NDArray[np.float32]:
-    """The points (n, 2) of a grid over (H, W) in another order: a fourth of each fourth row, a second, the rest."""
+def coarse_to_fine(
+    points: NDArray[np.float32], shape: tuple[int, int], points_per_side: int
+) -> list[NDArray[np.float32]]:
+    """The points (n, 2) of a grid over (H, W) by level: every fourth of every fourth row, every second, the rest."""
     cells = (points / (shape[1], shape[0]) * points_per_side).astype(np.intp)  # (n, 2) col, row
-    turn = sum((cells % step == 1).all(axis=1).astype(int) for step in (2, 4))
-    return points[np.argsort(-turn, kind="stable")]
+    level = 2 - sum((cells % step == 1).all(axis=1).astype(int) for step in (2, 4))  # (n,)
+    return [points[level == k] for k in range(3)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,21 +140,23 @@ class _Packed:
 def _asked(
     model: PromptableModel,
     embedding: Embedding,
-    points: NDArray[np.float32],
+    levels: Sequence[NDArray[np.float32]],
     batch: int,
     known: NDArray[np.bool_],
 ) -> Iterator[DecodedMasks]:
-    """What the model sees at points (n, 2), `batch` at a time, or everything at once where it can say that.
+    """What the model sees at the points (n, 2) of each level, `batch` at a time, or at once where it can say that.
 
     known: (H, W), True where no point is asked any more; looked at before each batch.
     """
     if isinstance(model, FindsAll):
         yield model.find_all(embedding)
         return
-    while (points := points[~_at(known, points)]).size:
-        some, points = points[:batch, None], points[batch:]
-        labels = np.full(some.shape[:2], FOREGROUND, dtype=np.int64)
-        yield model.decode(embedding, PixelPrompts(points=some, labels=labels))
+    for points in levels:
+        left = points
+        while (left := left[~_at(known, left)]).size:
+            some, left = left[:batch, None], left[batch:]
+            labels = np.full(some.shape[:2], FOREGROUND, dtype=np.int64)
+            yield model.decode(embedding, PixelPrompts(points=some, labels=labels))
 
 
 def _sure(decoded: DecodedMasks, settings: EverythingSettings) -> list[Mask]:

@@ -63,18 +63,18 @@ class HQMaskDecoder(MaskDecoder):
     def _own_tokens(self) -> list[nn.Embedding]:
         return [*super()._own_tokens(), self.hf_token]
 
-    def refining(self, high_res: HighRes | None) -> HighRes | None:
+    def in_patches(self, high_res: HighRes | None) -> HighRes | None:
         """high_res: the HQ features (N or 1, C4, 4h, 4w) alone, or as of `MaskDecoder`."""
         if high_res is None or not self.early_dim:
-            return super().refining(high_res)
+            return super().in_patches(high_res)
         return (to_patches(high_res[-1], 2),)
 
-    def upscale(self, src: Tensor, refining: HighRes | None) -> Tensor:
+    def upscale(self, src: Tensor, finer: HighRes | None) -> Tensor:
         """SAM's features and behind them the finer ones: (N, 16 h w, 2 C4)."""
-        plain = super().upscale(src, None if self.early_dim else refining)
-        rows_and_columns = from_patches(plain.transpose(1, 2), (src.shape[1], src.shape[2]), 2)
+        plain = super().upscale(src, None if self.early_dim else finer)
+        rows_and_columns = from_patches(plain.transpose(1, 2), src.shape[1:3], 2)
         fine = to_patches(self.embedding_maskfeature(rows_and_columns), 2)
-        return torch.cat([plain, fine + refining[-1] if self.early_dim and refining else fine], dim=2)
+        return torch.cat([plain, fine + finer[-1] if self.early_dim and finer else fine], dim=2)
 
     def weights(self, tokens: Tensor, *, refined: bool = True) -> Tensor:
         """(N, 5, C), the last the HQ token -> (N, 4, 2 C4): weights of SAM's features and of the finer ones."""

@@ -121,7 +121,7 @@ class MaskDecoder(nn.Module):
     ) -> Decoded:
         """All four masks of N prompted objects. Arguments as of the parts below."""
         tokens, src, iou, _ = self.attend(image, places, sparse, dense)
-        upscaled = self.upscale(src, self.refining(high_res))
+        upscaled = self.upscale(src, self.in_patches(high_res))
         return Decoded(self.draw(self.weights(tokens), upscaled, src.shape[1:3], units, alike), iou, tokens)
 
     def locate(self, image_pe: Tensor) -> Places:
@@ -152,25 +152,25 @@ class MaskDecoder(nn.Module):
         first = [self.obj_score_token] if self.object_score else []
         return [*first, self.iou_token, self.mask_tokens]
 
-    def refining(self, high_res: HighRes | None) -> HighRes | None:
-        """What `upscale` adds, once for each image: features as of `forward` in patch order, (N or 1, P, C)."""
+    def in_patches(self, high_res: HighRes | None) -> HighRes | None:
+        """Features as of `forward` as `upscale` adds them, once for each image: in patch order, (N or 1, P, C)."""
         if high_res is None:
             return None
         stride8, stride4 = high_res
         return to_patches(stride8, 1), to_patches(stride4, 2)
 
-    def upscale(self, src: Tensor, refining: HighRes | None) -> Tensor:
+    def upscale(self, src: Tensor, finer: HighRes | None) -> Tensor:
         """(N, h, w, C) to the features that masks are products with, in patch order: (N, 16 h w, C4).
 
-        refining: from the method of that name, strides 8 and 4.
+        finer: from `in_patches`, strides 8 and 4.
         """
         first, norm, act1, second, act2 = self.output_upscaling
         x = doubled(src.flatten(1, 2), first)  # (N, 4 h w, C8)
-        if refining is not None:
-            x += refining[0]
+        if finer is not None:
+            x += finer[0]
         x = doubled(act1(normalised(x, norm)), second)  # (N, 16 h w, C4)
-        if refining is not None:
-            x += refining[1]
+        if finer is not None:
+            x += finer[1]
         return act2(x)  # type: ignore[no-any-return]
 
     def weights(self, tokens: Tensor, *, refined: bool = True) -> Tensor:  # noqa: ARG002
@@ -190,14 +190,14 @@ class MaskDecoder(nn.Module):
         likeness.
         """
         (n, m, _), c4 = weights.shape, upscaled.shape[2]
-        product = weights[..., :c4] @ upscaled.transpose(1, 2)  # (N, M, 16 h w)
-        logits = from_patches(product, (size[0], size[1]), 2)  # (N, M, 4h, 4w)
+        product: Tensor = weights[..., :c4] @ upscaled.transpose(1, 2)  # (N, M, 16 h w), in patch order
+        logits = from_patches(product, size, 2)  # (N, M, 4h, 4w)
         if units is None or alike is None:
             return logits
         shared, own = (LIKENESS_GAIN * weights[..., c4:]).split([self.likeness_dim, len(likeness.MAPS)], dim=2)
         by_image = shared.reshape(len(units), n // len(units) * m, self.likeness_dim)  # (B, K M, D)
-        common = by_image @ units.flatten(2).to(shared.dtype)  # (B, K M, 16 h w)
-        added: Tensor = common.reshape(n, m, -1) + own @ alike.flatten(2).to(own.dtype)  # (N, M, 16 h w)
+        common = by_image @ units.flatten(2).to(shared.dtype)  # (B, K M, 4h 4w)
+        added: Tensor = common.reshape(product.shape) + own @ alike.flatten(2).to(own.dtype)  # (N, M, 4h 4w)
         return logits + added.reshape(logits.shape)
 
 
@@ -207,7 +207,7 @@ def doubled(x: Tensor, layer: nn.Module) -> Tensor:
     weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 C', C)
     assert layer.bias is not None
     four: Tensor = F.linear(x, weight, layer.bias.repeat(4))  # (N, P, 4 C')
-    return four.reshape(x.shape[0], -1, layer.out_channels)
+    return four.reshape(x.shape[0], 4 * x.shape[1], layer.out_channels)
 
 
 def normalised(x: Tensor, norm: nn.Module) -> Tensor:

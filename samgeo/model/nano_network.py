@@ -81,7 +81,7 @@ def build_nano() -> NanoSam:
             high_res_channels=fine,
             iou_sigmoid=True,
             likeness_dim=likeness,
-            activation=nn.SiLU,  # where there are no matrix units, the backward pass of GELU takes ten times as long
+            activation=nn.SiLU,  # in fp32 on a processor the backward pass of GELU takes ten times as long
         ),
         MaskScorer(token_dim=dim),
         ClassHead(coarse_dim=dim, fine_dim=32, unit_dim=likeness),

@@ -7,6 +7,8 @@ instead of all features, is put into rows and columns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 
@@ -20,7 +22,7 @@ def to_patches(x: Tensor, halvings: int) -> Tensor:
     return x.flatten(2).transpose(1, 2)
 
 
-def from_patches(x: Tensor, size: tuple[int, int], halvings: int) -> Tensor:
+def from_patches(x: Tensor, size: Sequence[int], halvings: int) -> Tensor:
     """The way back, channels first: (N, C, h w 4^k) -> (N, C, 2^k h, 2^k w), k `halvings` and (h, w) `size`."""
     n, c = x.shape[:2]
     height, width = size

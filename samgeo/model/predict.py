@@ -25,9 +25,9 @@ from samgeo.model.sam2 import stable_or_best
 from samgeo.model.scoring import MaskScorer, describe
 from samgeo.pixels import Mask, PixelPrompts
 
-CELLS_AT_ONCE = {"cpu": 2**14}
+CELLS_AT_ONCE = 2**14
 """Cells of the embedding, of all objects that are decoded together: few enough to stay in a processor's cache ..."""
-CELLS_AT_ONCE_ELSEWHERE = 2**18
+CELLS_AT_ONCE_ON_A_CARD = 2**18
 """... and enough for a graphics card."""
 
 
@@ -117,7 +117,7 @@ class Model(Running[Sam]):
 
     def parts(self, count: int, features: Features) -> Iterator[slice]:
         """Some of `count` objects in an image at a time, as many as are decoded together."""
-        at_once = CELLS_AT_ONCE.get(self.device.type, CELLS_AT_ONCE_ELSEWHERE)
+        at_once = CELLS_AT_ONCE if self.device.type == "cpu" else CELLS_AT_ONCE_ON_A_CARD
         step = max(1, at_once // math.prod(features.stride16.shape[-2:]))
         return (slice(start, start + step) for start in range(0, count, step))
 
@@ -155,7 +155,7 @@ class NetworkMasks:
         scores: NDArray[np.float32],
         drawn: NDArray[np.float32] | None = None,
     ) -> None:
-        """attended, alike: of P prompts. rows: (N,) index them. chosen: (N, M) index the 4 masks of each.
+        """attended, alike: of P prompts. rows: (N,) index them, in order. chosen: (N, M) index the 4 masks of each.
 
         drawn: (N, M, h, w) logits, if they are drawn already.
         """
@@ -225,21 +225,22 @@ class NetworkMasks:
         """(N, M, h, w) logits. Each prompt is upscaled once, however many of its masks are asked for."""
         decoder, features, src = self._model.sam.mask_decoder, self.features, self._attended.src
         drawn = np.empty((*self.scores.shape, *features.logits_size), np.float32)
-        prompts, of_prompt = self._rows.unique(return_inverse=True)
+        prompts, counts = self._rows.unique_consecutive(return_counts=True)
         with torch.inference_mode(), self._model.numerics():
             fine = features.high_res
-            refining = decoder.refining(None if fine is None else tuple(finer.to(src.dtype) for finer in fine))
+            finer = decoder.in_patches(None if fine is None else tuple(one.to(src.dtype) for one in fine))
+            start = 0
             for part in self._model.parts(len(prompts), features):
-                upscaled = decoder.upscale(src.index_select(0, prompts[part]), refining)  # (p, 16 h w, C4)
-                own = ((of_prompt >= part.start) & (of_prompt < part.stop)).nonzero().squeeze(1)  # (n,) objects
-                rows, chosen = self._rows[own], self._chosen[own]
+                own = slice(start, start + int(counts[part].sum()))  # the n objects of p prompts
+                start, rows, chosen = own.stop, self._rows[own], self._chosen[own]
+                upscaled = decoder.upscale(src[prompts[part]], finer)  # (p, 16 h w, C4)
+                if len(rows) > len(upscaled):
+                    upscaled = upscaled.repeat_interleave(counts[part].to(upscaled.device), dim=0)  # (n, 16 h w, C4)
                 weights = decoder.weights(self._attended.tokens[rows], refined=refined)  # (n, 4, P)
-                picked = weights[torch.arange(len(own))[:, None], chosen]  # (n, M, P)
+                picked = weights[torch.arange(len(rows))[:, None], chosen]  # (n, M, P)
                 alike = None if self._alike is None else self._alike[rows]
-                if len(own) > len(upscaled):  # some of the prompts with several masks; objects are in their order
-                    upscaled = upscaled.index_select(0, of_prompt[own] - part.start)  # (n, 16 h w, C4)
                 logits = decoder.draw(picked, upscaled, src.shape[1:3], features.units, alike)  # (n, M, 4h, 4w)
-                drawn[own.numpy()] = logits.float().cpu().numpy()
+                drawn[own] = logits.float().cpu().numpy()
         return drawn
 
     def to_masks(self) -> list[list[Mask]]:

@@ -31,8 +31,9 @@ class Running(Generic[Net]):
     ) -> None:
         """precision: "exact", or the 16-bit type of autocast: "bf16", "fp16"; "fp32" where the device has neither."""
         assert precision in ("exact", "bf16", "fp16", "fp32"), precision
-        channels_last: Net = sam.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.sam: Net = channels_last.eval().requires_grad_(requires_grad=False)
+        self.sam: Net = sam.to(device).eval().requires_grad_(requires_grad=False)
+        if device.type != "mps":  # where nobody has measured it
+            self.sam.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.name = name
         self.sha256 = sha256
         self.device = device

@@ -174,8 +174,8 @@ class Sam2(Sam):
         embedded = self.embed_prompts(features, *super().list_prompts(points, labels, None), masks)
         decoder = self.mask_decoder
         attended = decoder.attend(features.stride16, self.locate(features), embedded.sparse, embedded.dense)
-        upscaled = decoder.upscale(attended.src, decoder.refining(features.high_res))
-        size = features.stride16.shape[-2:]
+        upscaled = decoder.upscale(attended.src, decoder.in_patches(features.high_res))
+        size = attended.src.shape[1:3]
         return attended, decoder.draw(decoder.weights(attended.tokens), upscaled, size, None, None).float()
 
     def _pointer(self, attended: Attended, token: int, there: Tensor) -> Tensor:

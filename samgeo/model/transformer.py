@@ -59,7 +59,7 @@ class TokensToImage(Attention):
 
     def locate(self, image_pe: Tensor) -> Tensor:
         """Positions of the image (N or 1, HW, C) -> their share of the keys, (N or 1, heads, HW, D)."""
-        return self._heads(F.linear(image_pe, self.k_proj.weight))  # the same bias for all keys changes nothing
+        return self._heads(F.linear(image_pe, self.k_proj.weight))  # a bias, the same for all keys, changes nothing
 
     def forward(self, tokens: Tensor, image: Tensor, places: Tensor) -> Tensor:
         """tokens (N, T, C); image (N or 1, HW, C); places from `locate`, of N only if the image is -> (N, T, C)."""
@@ -180,7 +180,8 @@ class TwoWayTransformer(nn.Module):
     def forward(self, image: Tensor, places: Places, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """image (N or 1, HW, C), places from `locate`, tokens (N, T, C) -> tokens (N, T, C), image (N, HW, C)."""
         token_pe = tokens
-        for layer, placed in zip(self.layers, places, strict=False):
+        *blocks, (last,) = places
+        for layer, placed in zip(self.layers, blocks, strict=True):
             tokens, image = layer(tokens, image, token_pe, placed)
-        attended = self.final_attn_token_to_image(tokens + token_pe, image, places[-1][0])
+        attended = self.final_attn_token_to_image(tokens + token_pe, image, last)
         return self.norm_final_attn(tokens + attended), image

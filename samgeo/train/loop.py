@@ -401,6 +401,10 @@ def _resume(
     average.load_state_dict(state["average"])
     if state["optimizer"] is not None:
         optimizer.load_state_dict(state["optimizer"])
+        for parameter, known in optimizer.state.items():  # in its memory format, as fused steps expect
+            for name, value in known.items():
+                if value.shape == parameter.shape:
+                    known[name] = torch.empty_like(parameter).copy_(value)
     return int(state["step"])
 
 

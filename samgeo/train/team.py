@@ -52,7 +52,7 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
     distributed.all_reduce(flat)
     flat /= size()
     for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        parameter.grad = gradient.view_as(parameter).clone()
+        parameter.grad = torch.empty_like(parameter).copy_(gradient.view_as(parameter))  # in its memory format
 
 
 def average_buffers(network: nn.Module) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from samgeo.model.attention import MANY, attend_in_pieces, pays_in_pieces
 from samgeo.model.mask_decoder import doubled
+from samgeo.model.nano_network import build_nano
 from samgeo.model.patches import from_patches, to_patches
 from samgeo.model.transformer import Attention, ImageToTokens, TokensToImage
 from samgeo.model.vit import _attend
@@ -35,7 +36,14 @@ def test_patches_go_back_to_their_places(n: int, halvings: int, c: int, h: int, 
     patches = to_patches(whole, halvings)
     assert torch.equal(from_patches(patches.transpose(1, 2), (h, w), halvings), whole)
     cell = whole[:, :, : 1 << halvings, : 1 << halvings].flatten(2)
-    assert torch.equal(patches[:, : 4**halvings].sum(dim=1).isclose(cell.sum(dim=2)).all(), torch.tensor(data=True))
+    torch.testing.assert_close(patches[:, : 4**halvings].sum(dim=1), cell.sum(dim=2))
+
+
+def test_no_prompts_no_masks() -> None:
+    sam = build_nano().eval()
+    features = sam.encode(drawn(1, 3, 64, 64))
+    none = sam.decode(features, torch.zeros(0, 1, 2), torch.zeros(0, 1, dtype=torch.int64))
+    assert none.logits.shape == (0, 4, 16, 16)
 
 
 def test_a_doubling_is_the_transposed_convolution() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -94,6 +95,21 @@ def test_resuming_is_exact_and_the_weights_load(files: list[Path], tmp_path: Pat
     assert decoded.scores.shape == (1, 3)
 
 
+def test_a_checkpoint_goes_on_in_another_memory_format(files: list[Path], tmp_path: Path) -> None:
+    settings = TrainSettings(steps=3, decay_steps=2, layouts=LAYOUTS)
+
+    def run(name: str, steps: int, memory_format: torch.memory_format) -> torch.Tensor:
+        torch.manual_seed(0)
+        sam = nano.build_nano().to(memory_format=memory_format)
+        train(sam, Batches({"a": files}, {"a": 1}, settings), settings, tmp_path / name, stop_after=steps)
+        return torch.cat([parameter.detach().flatten() for parameter in sam.parameters()])
+
+    before = run("same", 2, torch.contiguous_format)
+    shutil.copytree(tmp_path / "same", tmp_path / "other")
+    same, other = run("same", 3, torch.contiguous_format), run("other", 3, torch.channels_last)
+    assert (same - other).abs().mean() < 0.02 * (same - before).abs().mean()
+
+
 TEAM = """
 import sys
 from pathlib import Path
@@ -107,7 +123,7 @@ files, folder, accumulate = sorted(Path(sys.argv[1]).glob("*.npz")), Path(sys.ar
 settings = TrainSettings(steps=3, decay_steps=2, layouts=((64, 2, 2),), checkpoint_every=2, accumulate=accumulate)
 with team("cpu") as device:
     torch.manual_seed(0)
-    sam = nano.build_nano().to(device)
+    sam = nano.build_nano().to(device).to(memory_format=torch.channels_last)
     train(sam, Batches({"a": files}, {"a": 1}, settings), settings, folder)
     if size() == 2:
         for tensor in sam.state_dict().values():
