@@ -30,7 +30,7 @@ def simplified_together(
     tolerance_m: where a vertex and its two neighbours span a triangle smaller than the square of this, in ground
     metres, the vertex goes (Visvalingam and Whyatt 1993). side: of the blocks, in pixels.
     """
-    pieces = PolygonStore(store.folder)
+    pieces = PolygonStore(store.output)
     numbers = np.arange(1, len(store) + 1, dtype=np.int32)
     for block in blocks(*grid.shape, side):
         found = list(outlines(paint(store, numbers, block), block, background=True))
@@ -40,7 +40,7 @@ def simplified_together(
                 pieces.add(piece, key=number - 1)
     owners = pieces.table["key"]
     order = np.argsort(owners, kind="stable")
-    together = PolygonStore(store.folder)
+    together = PolygonStore(store.output)
     for start, end in pairwise(np.searchsorted(owners, np.arange(len(store) + 1), sorter=order)):
         parts = [pieces.polygon(int(piece)) for piece in order[start:end]]
         name = f"object {len(together) + 1}"

@@ -59,7 +59,7 @@ def take_overlaps_away(store: PolygonStore, shape: tuple[int, int], *, max_verti
 
     shape: (height, width) of the grid. side: of the blocks that are painted at once, in pixels.
     """
-    pieces = PolygonStore(store.folder)
+    pieces = PolygonStore(store.output)
     numbers = np.arange(1, len(store) + 1, dtype=np.int32)
     for block in blocks(*shape, side):
         for number, piece in outlines(paint(store, numbers, block), block):

@@ -11,9 +11,9 @@ A run that was stopped goes on from its part files: A skips what is done, B and 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import compress
@@ -35,7 +35,7 @@ from samgeo.pipeline.plan import Plan, describe, make_plan
 from samgeo.pipeline.prompted import account, add_prompted, group_by_window, growth_jobs, prompt_jobs
 from samgeo.pipeline.result import Feature, Origin, Segmentation
 from samgeo.pipeline.store import PolygonStore
-from samgeo.pipeline.tilejob import CheckJob, ModelAddress, TileJob, run_check, run_tile
+from samgeo.pipeline.tilejob import CheckJob, ModelAddress, TileJob, reading_ahead, run_check, run_tile
 from samgeo.prompts.placed import PlacedPrompts
 from samgeo.prompts.prompts import Prompts
 from samgeo.raster.reader import Raster
@@ -100,7 +100,7 @@ def segment(
         folder = stack.enter_context(_work_folder(target))
         journal = stack.enter_context(Journal(folder, plan.record, resume=settings.resume))
         run_all = _engine(workers, folder, shared_memory=shared)
-        store = PolygonStore(None if target is None else target.absolute().parent)
+        store = PolygonStore(target)
         work = _Work(plan=plan, journal=journal, settings=settings, run_all=run_all, tell=tell)
         done = work.everything(store) if placed is None else work.prompted(store, placed)
         opened.require_unchanged()
@@ -191,9 +191,16 @@ class _Work:
         if jobs:
             self.tell(Progress(phase=phase, done=done, total=len(jobs)))
         self._check(list(compress(jobs, done_before)))
-        for _ in self.run_all(function, left):
-            done, pixels = done + 1, pixels + self.plan.run.tiling.stride_px**2
-            self.tell(Progress(phase=phase, done=done, total=len(jobs), pixels=pixels))
+        with self._ahead(left) as coming:
+            for _ in self.run_all(function, coming):
+                done, pixels = done + 1, pixels + self.plan.run.tiling.stride_px**2
+                self.tell(Progress(phase=phase, done=done, total=len(jobs), pixels=pixels))
+
+    def _ahead(self, jobs: list[Any]) -> AbstractContextManager[Iterable[Any]]:
+        """The jobs; windows of a file are read ahead where jobs run one by one, in this thread."""
+        raster, tiles = self.plan.run.raster, bool(jobs) and isinstance(jobs[0], TileJob)
+        alone = self.run_all is run_jobs and isinstance(raster, Raster) and raster.reopens
+        return reading_ahead(jobs) if tiles and alone else nullcontext(jobs)
 
     def _check(self, kept: Sequence[TileJob | GrowJob | RefineJob]) -> None:
         """Raise if a part file of an earlier run was made from other pixels than there are now."""

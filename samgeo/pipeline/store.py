@@ -11,6 +11,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from samgeo.errors import OutputError
+
 _ROW = np.dtype(
     [
         ("offset", "i8"),  # where the polygon starts in the file, in bytes
@@ -35,9 +37,10 @@ _ROW = np.dtype(
 class PolygonStore:
     """Polygons in pixel space on disk, and a small table of them in memory. Not for several threads."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        """folder: where the file lies, without a name; it vanishes with this object. None: the system's choice."""
-        self.folder = folder
+    def __init__(self, output: Path | None = None) -> None:
+        """output: beside it lies the file, without a name; it vanishes with this object. None: the system's choice."""
+        self.output = output
+        folder = None if output is None else output.absolute().parent
         self._file = tempfile.TemporaryFile(dir=folder, prefix=".samgeo-")  # noqa: SIM115  closed by close()
         weakref.finalize(self, self._file.close)  # results are values: nobody has to close them
         self._rows: NDArray[Any] = np.zeros(0, _ROW)
@@ -78,17 +81,23 @@ class PolygonStore:
         record["row"], record["col"], record["height"], record["width"] = top, left, bottom - top, right - left
         for name, value in row.items():
             record[name] = value
-        if self._has_read:  # to seek is to write what waits in the buffer
-            self._file.seek(self._end)
-            self._has_read = False
-        self._file.write(data)
+        try:
+            if self._has_read:  # to seek is to write what waits in the buffer
+                self._file.seek(self._end)
+                self._has_read = False
+            self._file.write(data)
+        except OSError as error:
+            raise self._failure(error) from error
         self._end += len(data)
 
     def wkb(self, index: int) -> bytes:
         """The polygon as it was stored."""
         self._has_read = True
-        self._file.seek(int(self._rows[index]["offset"]))
-        return self._file.read(int(self._rows[index]["size"]))
+        try:
+            self._file.seek(int(self._rows[index]["offset"]))
+            return self._file.read(int(self._rows[index]["size"]))
+        except OSError as error:
+            raise self._failure(error) from error
 
     def polygon(self, index: int) -> Any:
         """The polygon in pixel space: x = column, y = row, whole numbers."""
@@ -109,6 +118,10 @@ class PolygonStore:
         """Have a feature again where it was taken out; its polygon has stayed in the file."""
         self._rows = np.insert(self.table, index, row)
         self._count += 1
+
+    def _failure(self, error: OSError) -> OutputError:
+        where = tempfile.gettempdir() if self.output is None else self.output
+        return OutputError(f"{where}: cannot keep polygons in this folder: {error}. Expected one with room on the disk")
 
     def close(self) -> None:
         """Give the disk space back."""

@@ -6,8 +6,12 @@ Running a job twice is harmless: the same part file appears again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +26,7 @@ from samgeo.pipeline.journal import write_part
 from samgeo.pipeline.parts import pack_masks, require_part
 from samgeo.pipeline.prompting import ObjectPrompt, segment_objects
 from samgeo.pipeline.sought import Sought, draw_found
-from samgeo.pipeline.witness import Witness, looks_the_same
+from samgeo.pipeline.witness import Ahead, Witness, looks_the_same
 from samgeo.pixels import Mask, Window
 from samgeo.raster.reader import Raster, RasterSource
 from samgeo.settings import Granularity
@@ -109,6 +113,8 @@ class TileJob:
     """The tile whose window it is, if everything in it is wanted."""
     prompts: tuple[ObjectPrompt, ...] = ()
     """The objects to segment, in pixels of the grid, if not."""
+    ahead: Ahead | None = None
+    """What may have read the window before, within a process."""
 
     def __str__(self) -> str:
         return self.window.scaled(self.run.scale).in_words()
@@ -116,7 +122,7 @@ class TileJob:
 
 def run_tile(job: TileJob) -> int:
     """Do a job and write its part file, with masks in pixels of the run's tiling. Returns the number of masks."""
-    witness = Witness()
+    witness = Witness(job.ahead)
     if job.run.sought is not None:
         found = [(-1, mask) for mask in _find_words(job, job.run.sought, witness)]
     else:
@@ -132,6 +138,20 @@ def run_tile(job: TileJob) -> int:
         arrays |= MaskTable.from_masks(masks, tile=job.tile, tiling=tiling, labels=labels, sought=sought).arrays()
     write_part(job.part, arrays | witness.arrays())
     return len(found)
+
+
+@contextmanager
+def reading_ahead(jobs: Sequence[TileJob]) -> Iterator[Iterator[TileJob]]:
+    """The jobs, for this thread: while it does one, another reads the window of the next."""
+    with ThreadPoolExecutor(1) as pool:  # leaving it waits for the thread: the raster may be closed then
+        yield _each_ahead(jobs, Ahead(pool))
+
+
+def _each_ahead(jobs: Sequence[TileJob], ahead: Ahead) -> Iterator[TileJob]:
+    for job, following in zip_longest(jobs, jobs[1:]):
+        if following is not None:
+            ahead.expect(_raster(following.run), following.window, following.run.scale)
+        yield replace(job, ahead=ahead)
 
 
 @dataclass(frozen=True, kw_only=True)

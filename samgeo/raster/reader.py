@@ -303,10 +303,15 @@ class Raster:
             text = f"{self.name}: every pixel is nodata, so nothing can be found. Fix, if that is wrong: {fix}"
             warnings.warn(text, SamgeoWarning, stacklevel=3)
 
+    @property
+    def reopens(self) -> bool:
+        """True if reads open the file for themselves: it is not in memory, and no dataset that somebody else uses."""
+        return bool(getattr(self._pixels, "reopens", False))
+
     def source(self) -> RasterSource:
         """The address for other processes, with the stretch fitted. Raises `RasterError` for a raster in memory."""
         path = getattr(self._pixels, "path", None)
-        if path is None or not getattr(self._pixels, "reopens", False):
+        if path is None or not self.reopens:
             raise RasterError(
                 f"{self.name}: is in memory, other processes cannot open it. Fix: --workers 1, or save it"
             )
