@@ -90,7 +90,7 @@ def test_padding_has_no_position() -> None:
 
 def test_decoder_shapes(decoder: MaskDecoder) -> None:
     image, position = torch.randn(1, 256, 8, 6), torch.randn(1, 256, 8, 6)
-    logits, iou, tokens = decoder(image, position, torch.randn(3, 2, 256), torch.randn(3, 256, 8, 6))
+    logits, iou, tokens = decoder(image, decoder.locate(position), torch.randn(3, 2, 256), torch.randn(3, 256, 8, 6))
     assert logits.shape == (3, 4, 32, 24)
     assert iou.shape == (3, 4)
     assert tokens.shape == (3, 4, 256)
