@@ -21,7 +21,7 @@ from samgeo.settings import Settings
 from samgeo.stretch import sample_windows
 from samgeo.tiling import Tiling
 
-FORMAT = 5
+FORMAT = 6
 """Raised when part files of an older version would mean something else."""
 
 SAMPLE_PX = 500_000
