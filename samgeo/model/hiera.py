@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samgeo.model.attention import attend_in_pieces, pays_in_pieces
+from samgeo.model.attention import attend
 from samgeo.model.layers import MLPBlock, PatchEmbed
 from samgeo.model.windows import from_windows, to_windows
 
@@ -176,10 +176,7 @@ class MultiScaleAttention(nn.Module):
             q = pool(q)
         shape = q.shape[1:3]
         q, k, v = (t.flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
-        if pays_in_pieces(q):
-            out = attend_in_pieces(q * q.shape[-1] ** -0.5, k, v)  # (B, heads, T, D)
-        else:
-            out = F.scaled_dot_product_attention(q, k, v)  # (B, heads, T, D)
+        out = attend(q, k, v)  # (B, heads, T, D)
         return self.proj(out.transpose(1, 2).flatten(2)).unflatten(1, shape)  # type: ignore[no-any-return]
 
 

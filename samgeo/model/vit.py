@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samgeo.model.attention import attend_in_pieces, pays_in_pieces
+from samgeo.model.attention import attend
 from samgeo.model.layers import LayerNorm2d, MLPBlock, PatchEmbed
 from samgeo.model.windows import from_windows, to_windows
 
@@ -112,12 +112,10 @@ class Attention(nn.Module):
         """(B, s, s, C) -> (B, s, s, C)."""
         side = x.shape[1]
         q, k, v = self.qkv(x.flatten(1, 2)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        dim = q.shape[-1]  # q, k, v: (B, heads, s s, D)
-        grid = q.unflatten(2, (side, side))  # (B, heads, s, s, D)
+        grid = q.unflatten(2, (side, side))  # q, k, v: (B, heads, s s, D); grid: (B, heads, s, s, D)
         rows = torch.einsum("nahwd,hkd->nahwk", grid, _relative(self.rel_pos_h)).flatten(2, 3)  # (B, heads, s s, s)
         cols = torch.einsum("nahwd,wkd->nahwk", grid, _relative(self.rel_pos_w)).flatten(2, 3)  # (B, heads, s s, s)
-        attend = attend_in_pieces if pays_in_pieces(q) else _attend
-        out = attend(q * dim**-0.5, k, v, rows=rows, cols=cols)  # (B, heads, s s, D)
+        out = attend(q, k, v, rows=rows, cols=cols)  # (B, heads, s s, D)
         return self.proj(out.transpose(1, 2).flatten(2)).unflatten(1, (side, side))  # type: ignore[no-any-return]
 
 
@@ -126,22 +124,3 @@ def _relative(table: Tensor) -> Tensor:
     side = (len(table) + 1) // 2
     place = torch.arange(side, device=table.device)
     return table[place[:, None] - place[None, :] + side - 1]
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, *, rows: Tensor, cols: Tensor) -> Tensor:
-    """As `attend_in_pieces`, in one of torch's fused kernels.
-
-    What is added is the product of more components: the query gets its rows and columns, the key 1 at its own. So no
-    (B, heads, s^4) tensor is ever made.
-    """
-    dim, side = v.shape[-1], rows.shape[-1]
-    q = torch.cat([q, rows, cols], dim=-1)  # (B, heads, s s, D + 2s)
-    k = torch.cat([k, _own_row_and_column(side, k).expand(*k.shape[:2], -1, -1)], dim=-1)
-    v = F.pad(v, (0, 2 * side))  # kernels that save memory want one width for all three
-    return F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :dim]
-
-
-def _own_row_and_column(side: int, like: Tensor) -> Tensor:
-    """(s s, 2s): 1 at each token's row, and at its column behind the rows."""
-    one = torch.eye(side, dtype=like.dtype, device=like.device)
-    return torch.cat([one.repeat_interleave(side, dim=0), one.repeat(side, 1)], dim=1)

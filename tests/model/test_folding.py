@@ -9,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from samgeo.model.attention import MANY, attend_in_pieces, pays_in_pieces
+from samgeo.model.attention import MANY, attend, pays_in_pieces
 from samgeo.model.mask_decoder import doubled
 from samgeo.model.nano_network import build_nano
 from samgeo.model.patches import from_patches, to_patches
 from samgeo.model.transformer import Attention, ImageToTokens, TokensToImage
-from samgeo.model.vit import _attend
 
 C, HEADS, CELLS = 32, 4, 40
 
@@ -74,9 +73,10 @@ def test_attention_in_pieces(batch: int) -> None:
     side = 36
     q, k, v = drawn(3, batch, 5, side * side, 8)
     rows, cols = drawn(2, batch, 5, side * side, side)
-    torch.testing.assert_close(attend_in_pieces(q, k, v), F.scaled_dot_product_attention(q, k, v, scale=1.0))
-    with_places = attend_in_pieces(q, k, v, rows=rows, cols=cols)
-    torch.testing.assert_close(with_places, _attend(q, k, v, rows=rows, cols=cols), rtol=1e-4, atol=1e-4)
+    with torch.inference_mode():
+        alone, with_places = attend(q, k, v), attend(q, k, v, rows=rows, cols=cols)
+    torch.testing.assert_close(alone, F.scaled_dot_product_attention(q, k, v))
+    torch.testing.assert_close(with_places, attend(q, k, v, rows=rows, cols=cols), rtol=1e-4, atol=1e-4)
 
 
 def test_pieces_are_for_large_images_that_nobody_learns_from() -> None:
