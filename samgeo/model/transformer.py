@@ -64,13 +64,13 @@ class TokensToImage(Attention):
     def forward(self, tokens: Tensor, image: Tensor, places: Tensor) -> Tensor:
         """tokens (N, T, C); image (N or 1, HW, C); places from `locate`, of N only if the image is -> (N, T, C)."""
         q = self._heads(self.q_proj(tokens))  # (N, heads, T, D)
-        key, value = (p.weight.unflatten(0, (self.num_heads, -1)) for p in (self.k_proj, self.v_proj))  # (heads, D, C)
         if image.shape[0] != tokens.shape[0]:  # projected once; the tokens of all prompts ask it like those of one
             k, v = self._heads(F.linear(image, self.k_proj.weight)) + places, self._heads(self.v_proj(image))
             together = q.transpose(0, 1).flatten(1, 2)[None]  # (1, heads, N T, D)
             out = F.scaled_dot_product_attention(together, k, v)[0].unflatten(1, q.shape[:3:2]).transpose(0, 1)
         else:
             q = q * q.shape[-1] ** -0.5
+            key, value = (p.weight.unflatten(0, (self.num_heads, -1)) for p in (self.k_proj, self.v_proj))
             logits = _products(q, places).flatten(1, 2)  # (N, heads T, HW)
             logits = torch.baddbmm(logits, (q @ key).flatten(1, 2), image.transpose(1, 2))
             seen = (logits.softmax(dim=2) @ image).unflatten(1, q.shape[1:3])  # (N, heads, T, C)
