@@ -120,8 +120,9 @@ def _settings(said: Mapping[str, Any]) -> Settings:
     unknown = sorted(said.keys() - SETTINGS.keys())
     if unknown:
         raise UsageError(f"open: settings {', '.join(unknown)}: expected some of {', '.join(SETTINGS)}")
-    header = {"op": "open", **said}
-    chosen = {name: _get(header, name, SETTINGS[name]) for name, value in said.items() if value is not None}
+    chosen = {
+        name: _fitting(value, SETTINGS[name], f"open: {name}") for name, value in said.items() if value is not None
+    }
     if not all(type(band) is int for band in chosen.get("bands", ())):
         raise UsageError(f"open: bands {chosen['bands']}: expected a list of band numbers from 1")
     return Settings(**chosen)
@@ -136,7 +137,7 @@ def _crop(header: Mapping[str, Any], payload: bytes) -> tuple[np.ndarray[Any, An
     numbers = _get(header, "transform", list)
     if len(numbers) != 6:
         raise UsageError(f"open: transform {numbers}: expected the six numbers of an affine transform, a to f")
-    transform = Affine(*(_get({**header, "transform": number}, "transform", float) for number in numbers))
+    transform = Affine(*(_fitting(number, float, "open: transform") for number in numbers))
     crs = header.get("crs")
     grid = Grid(width=width, height=height, transform=transform, crs=parse_crs(crs) if crs else None)
     return np.frombuffer(payload, np.uint8).reshape(height, width, 3), grid
@@ -317,12 +318,17 @@ def _get(header: Mapping[str, Any], name: str, kind: type, default: Any = _MISSI
         raise UsageError(f"{header.get('op')}: {name} is missing: expected {_WORDS[kind]}")
     if value is None and default is None:
         return None
+    return _fitting(value, kind, f"{header.get('op')}: {name}")
+
+
+def _fitting(value: Any, kind: type, what: str) -> Any:
+    """A value that must be of a kind. Raises UsageError that calls it `what` if it is of another."""
     fits = isinstance(value, (int, float) if kind is float else kind)
     if not fits or (kind is not bool and isinstance(value, bool)):
-        raise UsageError(f"{header.get('op')}: {name} is {value!r}: expected {_WORDS[kind]}")
+        raise UsageError(f"{what} is {value!r}: expected {_WORDS[kind]}")
     if kind is not float:
         return value
     try:
         return float(value)
     except OverflowError as error:
-        raise UsageError(f"{header.get('op')}: {name} has {len(str(value))} digits: expected a number") from error
+        raise UsageError(f"{what} has {len(str(value))} digits: expected a number") from error
