@@ -11,16 +11,16 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Generic, ParamSpec, TypeVar
+from typing import Generic, TypeVar, cast
 
 from samgeo.errors import PartialResultError, RasterError, SamgeoError
+from samgeo.quiet import QuietThread
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-P = ParamSpec("P")
 
 GIVE_UP_AFTER = 20
 """So many jobs may fail for good before the others are not tried any more: then it is not about single tiles."""
@@ -62,24 +62,13 @@ def run_jobs(
 
 
 def process_pool(workers: int) -> ProcessPoolExecutor:
-    """A pool of spawned processes that share the cores between them, ignore Ctrl-C and end when their parent does."""
-    return _SpawnPool(
+    """A pool of spawned processes that share the cores between them and end when their parent does.
+
+    `run_jobs` starts them where Ctrl-C, which a terminal sends to them too, is not heard even before they run our code.
+    """
+    return ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(workers,)
     )
-
-
-class _SpawnPool(ProcessPoolExecutor):
-    """Its workers never hear Ctrl-C, which a terminal sends to them too, not even before they run code of ours."""
-
-    def submit(self, fn: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Future[Result]:
-        """As every executor does; this is where processes are started, which inherit what their parent blocks."""
-        if not hasattr(signal, "pthread_sigmask"):
-            return super().submit(fn, *args, **kwargs)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return super().submit(fn, *args, **kwargs)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(workers: int) -> None:
@@ -156,7 +145,7 @@ def _run_here(
 
 
 class _Flight(Generic[Job, Result]):
-    """Jobs on their way through an executor, and the executor where it is ours."""
+    """Jobs on their way through an executor, and the executor where it is ours. A quiet thread alone touches it."""
 
     def __init__(
         self,
@@ -169,6 +158,7 @@ class _Flight(Generic[Job, Result]):
         self._function = function
         self._make = None if isinstance(executor, Executor) else executor
         self._executor = executor if isinstance(executor, Executor) else executor()
+        self._quiet = QuietThread()
         self._ledger = ledger
         self._deaths = deaths
         self._flying: dict[Future[Result], _Attempt[Job]] = {}
@@ -176,17 +166,15 @@ class _Flight(Generic[Job, Result]):
 
     def run(self, jobs: Iterator[Job], room: Callable[[], int]) -> Iterator[tuple[Job, Result]]:
         while self._fill(jobs, room()):
-            done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
-            for future in done:
+            for future, result, error in self._quiet.call(_landed, tuple(self._flying)):
                 if future not in self._flying:
                     continue  # grounded together with a broken executor
-                error = future.exception()
                 if isinstance(error, BrokenExecutor):
                     self._replace(error)
                     continue
                 attempt = self._flying.pop(future)
                 if error is None:
-                    yield attempt.job, future.result()
+                    yield attempt.job, cast(Result, result)
                 elif self._may_fly_again(attempt, error):
                     self._again.append(attempt)
 
@@ -203,14 +191,17 @@ class _Flight(Generic[Job, Result]):
     def close(self) -> None:
         """All jobs are done."""
         if self._make is not None:
-            self._executor.shutdown(wait=True)
+            self._quiet.call(self._executor.shutdown, wait=True)
+        self._quiet.end(wait=True)
 
     def abandon(self) -> None:
         """Stop at once where jobs run in processes of ours: what is lost is done again. Threads finish their job."""
-        for future in self._flying:
-            future.cancel()
+        if self._make is None or not _kill_workers(self._executor):  # one of processes trips over what is cancelled
+            for future in self._flying:
+                future.cancel()
         if self._make is not None:
-            _end(self._executor)
+            self._quiet.call(_end, self._executor)
+        self._quiet.end(wait=self._make is not None)  # a job in an executor of others may take its time
 
     def _fill(self, jobs: Iterator[Job], in_flight: int) -> bool:
         """Submit until enough are in flight; False when nothing is left to wait for."""
@@ -224,7 +215,8 @@ class _Flight(Generic[Job, Result]):
                 self._again.appendleft(attempt)
                 break
             try:
-                self._flying[self._executor.submit(self._function, attempt.job)] = attempt
+                future = self._quiet.call(self._executor.submit, self._function, attempt.job)
+                self._flying[future] = attempt
             except BrokenExecutor as error:
                 self._again.appendleft(attempt)
                 self._replace(error)
@@ -251,8 +243,17 @@ class _Flight(Generic[Job, Result]):
             attempt.suspect = True
             if not alone or self._ledger.may_retry(attempt, error):
                 self._again.appendleft(attempt)
-        _end(self._executor)
+        self._quiet.call(_end, self._executor)
         self._executor = self._make()
+
+
+def _landed(
+    flying: Collection[Future[Result]],
+) -> list[tuple[Future[Result], Result | None, BaseException | None]]:
+    """Wait for the first of the jobs in flight; each that is done with its result or error."""
+    done, _ = wait(flying, return_when=FIRST_COMPLETED)
+    errors = [(future, future.exception()) for future in done]
+    return [(future, future.result() if error is None else None, error) for future, error in errors]
 
 
 def _end(executor: Executor) -> None:
@@ -260,6 +261,13 @@ def _end(executor: Executor) -> None:
 
     A broken one of processes may have started a worker after it told all others to end, and would wait for it for ever.
     """
-    for process in list((getattr(executor, "_processes", None) or {}).values()):
-        process.kill()
+    _kill_workers(executor)
     executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _kill_workers(executor: Executor) -> bool:
+    """Kill the processes of an executor; False if it has none."""
+    processes = list((getattr(executor, "_processes", None) or {}).values())
+    for process in processes:
+        process.kill()
+    return bool(processes)

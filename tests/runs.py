@@ -138,7 +138,7 @@ class Assassin:
 
 def command(*arguments: object, pause: float = 0.0, **environment: str) -> subprocess.Popen:
     """`samgeo ARGUMENTS` in a process group of its own, as a shell starts it: no signal is ignored."""
-    variables = os.environ | {"SAMGEO_TEST_PAUSE": str(pause)} | environment
+    variables = os.environ | {"SAMGEO_TEST_PAUSE": str(pause), "PYTHONFAULTHANDLER": "1"} | environment
     line = [sys.executable, "-m", "tests.runs", *map(str, arguments)]
     ends = (signal.SIGINT, signal.SIGHUP)
     before = [signal.signal(number, signal.SIG_DFL) for number in ends]  # what is ignored here would be ignored there

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -49,6 +51,21 @@ def test_an_executor_of_the_caller_stays_open():
     with ThreadPoolExecutor(2) as executor:
         assert len(list(run_jobs(double, range(5), executor=executor))) == 5
         assert executor.submit(double, 4).result() == 8
+
+
+@pytest.mark.parametrize("executor", [partial(ThreadPoolExecutor, 3), partial(process_pool, 2)])
+def test_the_main_thread_takes_no_lock_that_a_signal_could_leave_locked(executor, monkeypatch):
+    taken = set()
+    enter = threading.Condition.__enter__
+
+    def noted(condition):
+        if threading.get_ident() == threading.main_thread().ident:
+            taken.add(sys._getframe(2).f_code.co_qualname)
+        return enter(condition)
+
+    monkeypatch.setattr(threading.Condition, "__enter__", noted)
+    assert len(list(run_jobs(double, range(9), executor=executor, in_flight=4))) == 9
+    assert taken <= {"Thread.start"}, "it is over before anything waits for it"
 
 
 def test_few_jobs_are_in_flight():

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -63,6 +64,29 @@ def windows(folder: Path) -> int:
 
 def digest_of(output: Path) -> str:
     return visible(output)["out.gpkg"]
+
+
+def test_a_run_that_is_interrupted_while_it_tells_how_far_it_is_leaves_no_worker_behind(tmp_path, monkeypatch):
+    """Also while the traceback, which holds every frame, is kept."""
+    monkeypatch.setattr("samgeo.pipeline.tilejob.generate_masks", every_piece)
+    before = set(threading.enumerate())
+
+    def interrupt(progress: Progress) -> None:
+        if progress.done:
+            raise KeyboardInterrupt
+
+    for workers in (1, 2):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            segment(
+                write_scene(tmp_path / "scene.tif"),
+                model=SlowOracle(),
+                output=tmp_path / "out.gpkg",
+                workers=workers,
+                settings=Settings(tile_px=48, overlap_px=8, use_cache=False),
+                progress=interrupt,
+            )
+        assert caught.tb
+        assert set(threading.enumerate()) == before, workers
 
 
 def test_times_and_places_of_files_do_not_count(folder, tmp_path):

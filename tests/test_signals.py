@@ -39,7 +39,7 @@ class Desk:
 
     def end(self, process: subprocess.Popen) -> str:
         """Wait for a run that goes well; the digest of what it wrote."""
-        _, text = process.communicate(timeout=120)
+        text = ending(process, seconds=120)
         assert process.returncode == 0, text
         output = Path(process.args[process.args.index("segment") + 2])
         assert everything_in(output.parent) == ["out.gpkg"]
@@ -56,6 +56,17 @@ def wait_for_tiles(process: subprocess.Popen, done: int) -> None:
         if line.startswith("{") and json.loads(line)["done"] >= done:
             return
     raise AssertionError("it ended before that")
+
+
+def ending(process: subprocess.Popen, seconds: float = 60) -> str:
+    """Wait for the end of a process; what it still says. One that hangs fails with what each of its threads is at."""
+    try:
+        return process.communicate(timeout=seconds)[1]
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        time.sleep(1)
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail(process.communicate()[1])
 
 
 def members(group: int) -> list[int]:
@@ -86,7 +97,7 @@ class TestWithWorkers:
         wait_for_tiles(process, 2)
         os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
         began = time.monotonic()
-        _, text = process.communicate(timeout=60)
+        text = ending(process)
         assert time.monotonic() - began < GRACE_S
         assert process.returncode == 130, text
         assert "Traceback" not in text
@@ -127,7 +138,7 @@ def test_the_end_of_a_session_ends_a_run_in_order_and_says_how_to_go_on(desk, nu
     wait_for_tiles(process, 1)
     process.send_signal(number)
     began = time.monotonic()
-    _, text = process.communicate(timeout=60)
+    text = ending(process)
     assert time.monotonic() - began < GRACE_S
     assert process.returncode == exit_code, text
     assert "Traceback" not in text

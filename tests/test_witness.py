@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 from affine import Affine
@@ -11,6 +9,7 @@ from samgeo.grid import Grid
 from samgeo.pipeline import witness
 from samgeo.pipeline.witness import Ahead, Witness
 from samgeo.pixels import Window
+from samgeo.quiet import QuietThread
 from samgeo.raster.reader import Raster
 
 WINDOW = Window(row=1, col=2, height=5, width=4)
@@ -25,13 +24,12 @@ def raster() -> Raster:
 def test_what_was_read_ahead_is_what_would_be_read_and_is_taken_once(raster: Raster) -> None:
     plain = Witness()
     expected = plain.look(raster, WINDOW, 1)
-    with ThreadPoolExecutor(1) as pool:
-        ahead = Ahead(pool)
-        ahead.expect(raster, WINDOW, 1)
-        seen = Witness(ahead)
-        for one, other in zip(seen.look(raster, WINDOW, 1), expected, strict=True):
-            np.testing.assert_array_equal(one, other)
-        assert ahead.take(WINDOW, 1) is None
+    ahead = Ahead(QuietThread())
+    ahead.expect(raster, WINDOW, 1)
+    seen = Witness(ahead)
+    for one, other in zip(seen.look(raster, WINDOW, 1), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert ahead.take(WINDOW, 1) is None
     np.testing.assert_array_equal(seen.arrays()["seen_sha256"], plain.arrays()["seen_sha256"])
 
 
@@ -47,11 +45,10 @@ def test_an_error_comes_out_where_the_window_is_needed_and_another_try_reads_aga
         return read(*arguments)
 
     monkeypatch.setattr(witness, "read_rgb_coarse", once)
-    with ThreadPoolExecutor(1) as pool:
-        ahead = Ahead(pool)
-        ahead.expect(raster, WINDOW, 1)
-        with pytest.raises(RasterError, match="for a moment"):
-            Witness(ahead).look(raster, WINDOW, 1)
-        rgb, _ = Witness(ahead).look(raster, WINDOW, 1)
+    ahead = Ahead(QuietThread())
+    ahead.expect(raster, WINDOW, 1)
+    with pytest.raises(RasterError, match="for a moment"):
+        Witness(ahead).look(raster, WINDOW, 1)
+    rgb, _ = Witness(ahead).look(raster, WINDOW, 1)
     assert rgb.shape == (5, 4, 3)
     assert len(reads) == 2

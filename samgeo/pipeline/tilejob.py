@@ -7,7 +7,6 @@ Running a job twice is harmless: the same part file appears again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -28,6 +27,7 @@ from samgeo.pipeline.prompting import ObjectPrompt, segment_objects
 from samgeo.pipeline.sought import Sought, draw_found
 from samgeo.pipeline.witness import Ahead, Witness, looks_the_same
 from samgeo.pixels import Mask, Window
+from samgeo.quiet import QuietThread
 from samgeo.raster.reader import Raster, RasterSource
 from samgeo.settings import Granularity
 from samgeo.stitch.table import MaskTable, is_cut
@@ -143,8 +143,11 @@ def run_tile(job: TileJob) -> int:
 @contextmanager
 def reading_ahead(jobs: Sequence[TileJob]) -> Iterator[Iterator[TileJob]]:
     """The jobs, for this thread: while it does one, another reads the window of the next."""
-    with ThreadPoolExecutor(1) as pool:  # leaving it waits for the thread: the raster may be closed then
-        yield _each_ahead(jobs, Ahead(pool))
+    thread = QuietThread()
+    try:
+        yield _each_ahead(jobs, Ahead(thread))
+    finally:
+        thread.end(wait=True)  # the raster may be closed then
 
 
 def _each_ahead(jobs: Sequence[TileJob], ahead: Ahead) -> Iterator[TileJob]:

@@ -7,13 +7,13 @@ at, and a run that finds the part file reads these windows again before it relie
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samgeo.pixels import Window
+from samgeo.quiet import QuietThread
 from samgeo.raster.coarse import read_rgb_coarse
 from samgeo.raster.reader import Raster
 
@@ -24,18 +24,18 @@ Seen = tuple[NDArray[np.uint8], NDArray[np.bool_], bytes]
 class Ahead:
     """Windows that a thread reads before they are looked at. Each is kept until it is taken, with the error if any."""
 
-    def __init__(self, pool: Executor) -> None:
-        self._pool = pool
-        self._read: dict[tuple[Window, int], Future[Seen]] = {}
+    def __init__(self, thread: QuietThread) -> None:
+        self._thread = thread
+        self._read: dict[tuple[Window, int], Callable[[], Seen]] = {}
 
     def expect(self, raster: Raster, window: Window, scale: int) -> None:
         """Begin to read a window."""
-        self._read[window, scale] = self._pool.submit(_see, raster, window, scale)
+        self._read[window, scale] = self._thread.begin(_see, raster, window, scale)
 
     def take(self, window: Window, scale: int) -> Seen | None:
         """What was read, once it is; None if it was not expected, or was taken. Raises what the reading raised."""
         read = self._read.pop((window, scale), None)
-        return None if read is None else read.result()
+        return None if read is None else read()
 
 
 class Witness:
