@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samgeo.errors import UsageError
-from samgeo.model.contract import DecodedMasks, Embedding, FindsAll, PromptableModel
+from samgeo.model.contract import DecodedMasks, Embedding, FindsAll, Glances, PromptableModel
 from samgeo.pixels import FOREGROUND, Mask, PixelPrompts, Window
 
 Granularity = Literal["whole", "part", "subpart", "best", "all"]
@@ -151,12 +151,13 @@ def _asked(
     if isinstance(model, FindsAll):
         yield model.find_all(embedding)
         return
+    ask = model.glance if isinstance(model, Glances) else model.decode
     for points in levels:
         left = points
         while (left := left[~_at(known, left)]).size:
             some, left = left[:batch, None], left[batch:]
             labels = np.full(some.shape[:2], FOREGROUND, dtype=np.int64)
-            yield model.decode(embedding, PixelPrompts(points=some, labels=labels))
+            yield ask(embedding, PixelPrompts(points=some, labels=labels))
 
 
 def _sure(decoded: DecodedMasks, settings: EverythingSettings) -> list[Mask]:

@@ -122,3 +122,12 @@ class FindsAll(Protocol):
     def find_all(self, embedding: Embedding) -> DecodedMasks:
         """Every object that it sees, as objects of one mask each."""
         ...
+
+
+@runtime_checkable
+class Glances(Protocol):
+    """A model whose `decode` looks more than once; where it is asked at a grid of points, one look must do."""
+
+    def glance(self, embedding: Embedding, prompts: PixelPrompts) -> DecodedMasks:
+        """As `decode`, with one look."""
+        ...

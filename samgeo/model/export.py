@@ -93,7 +93,7 @@ class DecoderGraph(nn.Module):
         dense = torch.where(has, given.dense, without.dense)
         decoded = self.sam.mask_decoder(
             found.stride16,
-            self.sam.locate(found),
+            self.sam.locate(found.stride16),
             given.sparse,
             dense,
             high_res=found.high_res,

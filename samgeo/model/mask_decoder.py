@@ -153,11 +153,20 @@ class MaskDecoder(nn.Module):
         return [*first, self.iou_token, self.mask_tokens]
 
     def in_patches(self, high_res: HighRes | None) -> HighRes | None:
-        """Features as of `forward` as `upscale` adds them, once for each image: in patch order, (N or 1, P, C)."""
+        """Features as of `forward` as `upscale` adds them, once for each image: in patch order, (N or 1, P, C).
+
+        The biases of the layers whose output they are added to are in them.
+        """
         if high_res is None:
             return None
-        stride8, stride4 = high_res
-        return to_patches(stride8, 1), to_patches(stride4, 2)
+        patches = [to_patches(finer, k + 1) for k, finer in enumerate(high_res)]
+        return tuple(
+            finer + bias.to(finer.dtype) for finer, bias in zip(patches, self._upscaling_biases(), strict=True)
+        )
+
+    def _upscaling_biases(self) -> HighRes:
+        first, _, _, second, _ = self.output_upscaling
+        return first.get_parameter("bias"), second.get_parameter("bias")
 
     def upscale(self, src: Tensor, finer: HighRes | None) -> Tensor:
         """(N, h, w, C) to the features that masks are products with, in patch order: (N, 16 h w, C4).
@@ -165,12 +174,9 @@ class MaskDecoder(nn.Module):
         finer: from `in_patches`, strides 8 and 4.
         """
         first, norm, act1, second, act2 = self.output_upscaling
-        x = doubled(src.flatten(1, 2), first)  # (N, 4 h w, C8)
-        if finer is not None:
-            x += finer[0]
-        x = doubled(act1(normalised(x, norm)), second)  # (N, 16 h w, C4)
-        if finer is not None:
-            x += finer[1]
+        added8, added4 = finer or self._upscaling_biases()
+        x = doubled(src.flatten(1, 2), first, added8)  # (N, 4 h w, C8)
+        x = doubled(act1(normalised(x, norm)), second, added4)  # (N, 16 h w, C4)
         return act2(x)  # type: ignore[no-any-return]
 
     def weights(self, tokens: Tensor, *, refined: bool = True) -> Tensor:  # noqa: ARG002
@@ -201,13 +207,15 @@ class MaskDecoder(nn.Module):
         return logits + added.reshape(logits.shape)
 
 
-def doubled(x: Tensor, layer: nn.Module) -> Tensor:
-    """A transposed convolution that makes four cells of one, in patch order: (N, P, C) -> (N, 4 P, C')."""
+def doubled(x: Tensor, layer: nn.Module, added: Tensor) -> Tensor:
+    """A transposed convolution that makes four cells of one, in patch order: (N, P, C) -> (N, 4 P, C').
+
+    added: (C') or (N or 1, 4 P, C'), the layer's bias and whatever else is added to its output.
+    """
     assert isinstance(layer, nn.ConvTranspose2d)
     weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 C', C)
-    assert layer.bias is not None
-    four: Tensor = F.linear(x, weight, layer.bias.repeat(4))  # (N, P, 4 C')
-    return four.reshape(x.shape[0], 4 * x.shape[1], layer.out_channels)
+    four: Tensor = F.linear(x, weight)  # (N, P, 4 C')
+    return four.reshape(x.shape[0], 4 * x.shape[1], layer.out_channels).add_(added)
 
 
 def normalised(x: Tensor, norm: nn.Module) -> Tensor:

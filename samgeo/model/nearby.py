@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from samgeo.model.frame import LOGIT_PX, NativeFrame
 from samgeo.model.merged import Answer, MergedMasks
@@ -49,7 +48,7 @@ def decode_nearby(
     answers: list[Answer] = []
     for row, col in np.unique(corners[held], axis=0).tolist():
         objects = np.flatnonzero((corners == (row, col)).all(axis=1))
-        part = _part(embedding, row, col, cell_px=CELL_PX // frame.zoom)
+        part = _part(model, embedding, row, col, cell_px=CELL_PX // frame.zoom)
         masks = model.decode(part, _moved(prompts[objects], row, col, part, frame), multimask=multimask)
         held[objects] = ~_cut(masks, inner=(row > 0, row + WINDOW < rows, col > 0, col + WINDOW < cols))
         corner, corner_px = ((row * CELL_PX // px, col * CELL_PX // px) for px in (LOGIT_PX, frame.zoom))
@@ -106,24 +105,27 @@ def mask_corners(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return ends
 
 
-def _part(embedding: ImageEmbedding, row: int, col: int, *, cell_px: int) -> ImageEmbedding:
+def _part(model: Model, whole: ImageEmbedding, row: int, col: int, *, cell_px: int) -> ImageEmbedding:
     """The embedding of a window that begins at a cell."""
-
-    def cut(whole: Tensor | None, stride: int) -> Tensor | None:
-        if whole is None:
-            return None
-        times = CELL_PX // stride
-        rows, cols = (slice(first * times, (first + WINDOW) * times) for first in (row, col))
-        return whole[..., rows, cols].contiguous()
-
-    whole = embedding.features
-    stride16 = cut(whole.stride16, 16)
-    assert stride16 is not None
-    features = Features(stride16, cut(whole.stride8, 8), cut(whole.stride4, 4), cut(whole.units, 4))
+    features, rows, cols = whole.features, slice(row, row + WINDOW), slice(col, col + WINDOW)
+    units = features.units
+    if units is not None:
+        fine_rows, fine_cols = (slice(4 * cells.start, 4 * cells.stop) for cells in (rows, cols))
+        units = units[..., fine_rows, fine_cols].contiguous()
+    size = features.stride16.shape[-2:]
+    patches = [
+        tuple(finer.unflatten(1, (*size, -1))[:, rows, cols].flatten(1, 3) for finer in each)
+        for each in [model.in_patches(whole)]
+        if each is not None
+    ]
     height, width = (
-        min(side - first * cell_px, WINDOW * cell_px) for side, first in zip(embedding.shape, (row, col), strict=True)
+        min(side - first * cell_px, WINDOW * cell_px) for side, first in zip(whole.shape, (row, col), strict=True)
     )
-    return ImageEmbedding(features=features, shape=(height, width))
+    return ImageEmbedding(
+        features=Features(features.stride16[..., rows, cols].contiguous(), units=units),
+        shape=(height, width),
+        patches=patches,
+    )
 
 
 def _moved(prompts: PixelPrompts, row: int, col: int, part: ImageEmbedding, frame: NativeFrame) -> PixelPrompts:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 
 def to_patches(x: Tensor, halvings: int) -> Tensor:
-    """Rows and columns to patch order: (N, C, 2^k h, 2^k w) -> (N, h w 4^k, C), k `halvings`."""
+    """Rows and columns to patch order: (N, C, 2^k h, 2^k w) -> (N, h w 4^k, C), contiguous, k `halvings`."""
     n, c, height, width = x.shape
     for step in range(halvings):  # the finest first: its two axes go behind all others
         height, width = height // 2, width // 2
         x = x.reshape(n, c, height, 2, width, 2, 4**step).permute(0, 1, 2, 4, 3, 5, 6)
         x = x.reshape(n, c, height, width, 4 ** (step + 1))
-    return x.flatten(2).transpose(1, 2)
+    return x.flatten(2).transpose(1, 2).contiguous()
 
 
 def from_patches(x: Tensor, size: Sequence[int], halvings: int) -> Tensor:

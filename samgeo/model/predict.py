@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import overload
+from dataclasses import dataclass, field
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -18,17 +18,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samgeo.model.frame import Frame
-from samgeo.model.mask_decoder import NUM_MASKS, Attended
+from samgeo.model.mask_decoder import NUM_MASKS, Attended, HighRes
 from samgeo.model.running import Running
 from samgeo.model.sam import Features, Sam
 from samgeo.model.sam2 import stable_or_best
 from samgeo.model.scoring import MaskScorer, describe
+from samgeo.model.transformer import Places
 from samgeo.pixels import Mask, PixelPrompts
 
 CELLS_AT_ONCE = 2**14
 """Cells of the embedding, of all objects that are decoded together: few enough to stay in a processor's cache ..."""
 CELLS_AT_ONCE_ON_A_CARD = 2**18
 """... and enough for a graphics card."""
+
+SIZES = 4
+"""So many sizes of embeddings have their cells' positions kept: a tile, a window of it, and those of another zoom."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,6 +43,8 @@ class ImageEmbedding:
     """Each (1, C, h, w), in the precision of storage."""
     shape: tuple[int, int]
     """(H, W) of the image, in pixels."""
+    patches: list[HighRes] = field(default_factory=list)
+    """The features of finer strides as `MaskDecoder.in_patches` gives them; empty until masks are drawn."""
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Named arrays (C, h, w), float16 or float32: what a cache stores."""
@@ -48,6 +54,11 @@ class ImageEmbedding:
 
 class Model(Running[Sam]):
     """A network with its name, device and precision; fulfils `contract.PromptableModel`."""
+
+    def __init__(self, sam: Sam, **named: Any) -> None:
+        """As of `Running`."""
+        super().__init__(sam, **named)
+        self._places: dict[tuple[int, ...], Places] = {}
 
     @overload
     def encode(self, image: NDArray[np.uint8]) -> ImageEmbedding: ...
@@ -98,13 +109,23 @@ class Model(Running[Sam]):
             return masks[stable_or_best(masks.unrefined, masks.scores)]
         return asked
 
+    def in_patches(self, embedding: ImageEmbedding) -> HighRes | None:
+        """The features of finer strides as the mask decoder adds them, put into that order once for each image."""
+        finer = embedding.features.high_res
+        if not embedding.patches and finer is not None:
+            with torch.inference_mode(), self.numerics():
+                patches = self.sam.mask_decoder.in_patches(tuple(one.to(self._computed) for one in finer))
+            assert patches is not None
+            embedding.patches.append(patches)
+        return embedding.patches[0] if embedding.patches else None
+
     def _attend(
         self, features: Features, points: Tensor, labels: Tensor, earlier: Tensor | None
     ) -> tuple[Attended, Tensor | None]:
         """What the transformer makes of N objects' prompts, some at a time, and their maps of likeness."""
         parts: list[tuple[Tensor | None, ...]] = []
         with torch.inference_mode(), self.numerics():
-            places = self.sam.locate(features)
+            places = self._located(features.stride16)
             for part in self.parts(max(1, len(points)), features):
                 masks = None if earlier is None else earlier[part]
                 sparse, dense, alike = self.sam.embed_prompts(features, points[part], labels[part], masks)
@@ -114,6 +135,15 @@ class Model(Running[Sam]):
         assert src is not None
         assert iou is not None
         return Attended(tokens, src, iou, object_score), together
+
+    def _located(self, stride16: Tensor) -> Places:
+        """As `Sam.locate`, kept for the sizes of embeddings that were seen last."""
+        size = tuple(stride16.shape[-2:])
+        places = self._places.get(size)
+        if places is None:
+            places = self.sam.locate(stride16)
+            self._places = dict([*self._places.items(), (size, places)][-SIZES:])
+        return places
 
     def parts(self, count: int, features: Features) -> Iterator[slice]:
         """Some of `count` objects in an image at a time, as many as are decoded together."""
@@ -227,8 +257,7 @@ class NetworkMasks:
         drawn = np.empty((*self.scores.shape, *features.logits_size), np.float32)
         prompts, counts = self._rows.unique_consecutive(return_counts=True)
         with torch.inference_mode(), self._model.numerics():
-            fine = features.high_res
-            finer = decoder.in_patches(None if fine is None else tuple(one.to(src.dtype) for one in fine))
+            finer = self._model.in_patches(self._embedding)
             start = 0
             for part in self._model.parts(len(prompts), features):
                 own = slice(start, start + int(counts[part].sum()))  # the n objects of p prompts

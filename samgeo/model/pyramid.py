@@ -100,6 +100,26 @@ class PyramidModel:
     def decode(self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool = True) -> MergedMasks:
         """Masks for each of N prompted objects: M = 3 with `multimask` (ambiguity-aware), else M = 1.
 
+        As `glance`; and with clicks alone the best mask of each object is drawn again, as if it were an earlier one.
+        """
+        first = self.glance(embedding, prompts, multimask=multimask)
+        if prompts.boxes is not None or prompts.masks is not None or not len(prompts):
+            return first
+        everyone, best = np.arange(len(prompts)), first.scores.argmax(axis=1)
+        keep = np.arange(first.scores.shape[1]) == best[:, None]  # (N, M)
+        again = self.glance(embedding, replace(prompts, masks=first[keep].logits[:, 0]), multimask=False)
+        chosen = np.arange(keep.size).reshape(keep.shape)
+        chosen[keep] = keep.size + everyone
+        return MergedMasks(
+            [Answer(objects=everyone, masks=masks) for masks in (first, again)],
+            chosen,
+            size=self._large_frame.logits_size(embedding.shape),
+            scores=first.scores,  # a mask that was told of itself is too sure of itself
+        )
+
+    def glance(self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool = True) -> MergedMasks:
+        """As `decode`, at one look.
+
         An object with a box or an earlier mask is asked for at the size that suits it, one with clicks alone at the
         plain size first, and at both if that is unsure; of both, the best masks that differ are given, best first.
         Raises PromptError for coordinates that are not finite, or masks of another size than `logits` have.

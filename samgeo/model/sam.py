@@ -106,7 +106,7 @@ class Sam(nn.Module):
         sparse, dense, alike = self.embed_prompts(features, points, labels, masks, origin_px=origin_px)
         return self.mask_decoder(  # type: ignore[no-any-return]
             features.stride16,
-            self.locate(features, origin_px),
+            self.locate(features.stride16, origin_px),
             sparse,
             dense,
             high_res=features.high_res,
@@ -114,11 +114,13 @@ class Sam(nn.Module):
             alike=alike,
         )
 
-    def locate(self, features: Features, origin_px: Tensor | None = None) -> Places:
-        """Positions of the image embedding's cells for the mask decoder; origin_px as of `embed_prompts`."""
-        size = features.stride16.shape[-2], features.stride16.shape[-1]
-        positions = self.prompt_encoder.dense_position(size, origin_px)  # (1 or N, C, h, w)
-        return self.mask_decoder.locate(positions.to(features.stride16.dtype))
+    def locate(self, stride16: Tensor, origin_px: Tensor | None = None) -> Places:
+        """Positions of the cells of an image embedding (N or 1, C, h, w) for the mask decoder.
+
+        Of the embedding only size and type count. origin_px: as of `embed_prompts`.
+        """
+        positions = self.prompt_encoder.dense_position((stride16.shape[-2], stride16.shape[-1]), origin_px)
+        return self.mask_decoder.locate(positions.to(stride16.dtype))  # from (1 or N, C, h, w)
 
     def list_prompts(self, points: Tensor, labels: Tensor, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
         """Clicks (N, K, 2) with labels (N, K) and boxes (N, 4) as one list of points (N, T, 2), labels (N, T).

@@ -173,7 +173,7 @@ class Sam2(Sam):
             points, labels = points.new_zeros(1, 1, 2), labels.new_full((1, 1), -1)
         embedded = self.embed_prompts(features, *super().list_prompts(points, labels, None), masks)
         decoder = self.mask_decoder
-        attended = decoder.attend(features.stride16, self.locate(features), embedded.sparse, embedded.dense)
+        attended = decoder.attend(features.stride16, self.locate(features.stride16), embedded.sparse, embedded.dense)
         upscaled = decoder.upscale(attended.src, decoder.in_patches(features.high_res))
         size = attended.src.shape[1:3]
         return attended, decoder.draw(decoder.weights(attended.tokens), upscaled, size, None, None).float()

@@ -47,7 +47,8 @@ def test_no_prompts_no_masks() -> None:
 
 def test_a_doubling_is_the_transposed_convolution() -> None:
     layer, x = filled(nn.ConvTranspose2d(6, 5, 2, stride=2)), drawn(2, 6, 3, 4)
-    once = doubled(x.flatten(2).transpose(1, 2), layer)
+    assert layer.bias is not None
+    once = doubled(x.flatten(2).transpose(1, 2), layer, layer.bias)
     torch.testing.assert_close(from_patches(once.transpose(1, 2), (3, 4), 1), layer(x))
     torch.testing.assert_close(from_patches(to_patches(layer(x), 1).transpose(1, 2), (3, 4), 1), layer(x))
 

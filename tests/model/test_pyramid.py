@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -93,6 +95,23 @@ def test_an_earlier_mask_has_a_size_too(model: PyramidModel, image: NDArray[np.u
         model.decode(embedding, PixelPrompts(masks=logits[:, ::2, ::2]))
 
 
+@pytest.mark.parametrize("multimask", [True, False])
+def test_the_best_mask_of_a_click_is_drawn_again_as_if_it_were_an_earlier_one(
+    model: PyramidModel, image: NDArray[np.uint8], multimask: bool
+) -> None:
+    embedding, prompts = model.encode(image), points((40, 45), (3, 4))
+    first, decoded = (ask(embedding, prompts, multimask=multimask) for ask in (model.glance, model.decode))
+    np.testing.assert_array_equal(decoded.scores, first.scores)
+    rows, best = np.arange(2), first.scores.argmax(axis=1)
+    expected = first.logits
+    earlier = replace(prompts, masks=expected[rows, best])
+    expected[rows, best] = model.glance(embedding, earlier, multimask=False).logits[:, 0]
+    assert not np.array_equal(expected, first.logits)
+    np.testing.assert_array_equal(decoded.logits, expected)
+    with_box = PixelPrompts(boxes=np.array([[5, 5, 20, 20]], np.float32))
+    np.testing.assert_array_equal(model.decode(embedding, with_box).logits, model.glance(embedding, with_box).logits)
+
+
 @pytest.mark.parametrize("shape", [(96, 80), (33, 47), (100, 70), (16, 16)])
 def test_plain_logits_come_back_as_they_were(
     model: PyramidModel, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
@@ -101,7 +120,7 @@ def test_plain_logits_come_back_as_they_were(
     monkeypatch.setattr(pyramid, "UNSURE", 0.0)
     embedding = model.encode(np.random.default_rng(1).integers(0, 255, (*shape, 3)).astype(np.uint8))
     prompts = points((9, 12), (9, 13))
-    again = model._reduce(model.decode(embedding, prompts).logits[:, 0], embedding.plain.features.logits_size)
+    again = model._reduce(model.glance(embedding, prompts).logits[:, 0], embedding.plain.features.logits_size)
     drawn = model.plain.decode(embedding.plain, prompts).logits
     inner = tuple(-(-side // 4) for side in shape)
     best = drawn[np.arange(2), model.plain.decode(embedding.plain, prompts).scores.argmax(axis=1)]
