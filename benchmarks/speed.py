@@ -3,6 +3,7 @@
     python -m benchmarks.speed networks sam-vit-b --reference CHECKOUT [--rounds 3] [--everything]
     python -m benchmarks.speed nano [--rounds 5]
     python -m benchmarks.speed pipeline [--px 8192]
+    python -m benchmarks.speed scene [--px 10000]
 
 CHECKOUT is a clone of the member's reference outside of this repository; what it needs must be importable. Ours and
 theirs take turns in one process, round by round, so that a busy machine slows both; a ratio is the median of the
@@ -20,10 +21,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -51,6 +53,8 @@ CELLS_PX = (256, 64)
 """One object in a square of so many pixels: what a pixel costs shows in the one, what a feature costs in the other."""
 WARM_UP_PX = 1024
 """Side of a scene that is not counted: a first run loads libraries."""
+PATTERN_PX = 1000
+"""Side of the made-up scene that large ones consist of."""
 Work = Callable[[], object]
 
 
@@ -152,12 +156,18 @@ def ratio_row(theirs: list[float], ours: list[float]) -> str:
 def nano(*, rounds: int) -> None:
     """Print the times of the embedded default on a made-up scene."""
     model = load_model()
-    image = make_scene(0).image[:SIDE_PX, :SIDE_PX]
+    image = make_scene(0, height_px=SIDE_PX, width_px=SIDE_PX).image
     embedding = model.encode(image)
-    one, box = clicks(1), PixelPrompts(boxes=np.array([[300, 300, 420, 400]], np.float32))
+    box = PixelPrompts(boxes=np.array([[300, 300, 420, 400]], np.float32))
+    one, two = (
+        PixelPrompts(points=np.array([[[350, 350], [390, 370]][:n]], np.float32), labels=np.ones((1, n), np.int64))
+        for n in (1, 2)
+    )
+    more = replace(two, masks=model.decode(embedding, one, multimask=False).logits[:, 0])
     works: dict[str, Work] = {
         "encode": lambda: model.encode(image),
-        "a click": lambda: model.decode(embedding, one).to_masks(),
+        "a first click": lambda: model.decode(embedding, one).to_masks(),
+        "a further click": lambda: model.decode(embedding, more, multimask=False).to_masks(),
         "a box": lambda: model.decode(embedding, box, multimask=False).to_masks(),
         "everything": lambda: generate_masks(model, model.encode(image), model.everything),
     }
@@ -169,19 +179,22 @@ def nano(*, rounds: int) -> None:
 
 
 class Timed:
-    """Adds up the seconds spent inside some functions, and the calls."""
+    """Adds up the seconds spent inside some functions, once where one calls another, and the calls."""
 
-    seconds, calls = 0.0, 0
+    seconds, calls, depth = 0.0, 0, 0
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Count what is inside."""
         start = time.perf_counter()
+        self.depth += 1
         try:
             yield
         finally:
-            self.seconds += time.perf_counter() - start
+            self.depth -= 1
             self.calls += 1
+            if not self.depth:
+                self.seconds += time.perf_counter() - start
 
     def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The same function, counted."""
@@ -218,22 +231,26 @@ class Cost:
 
 def whole_scene(path: Path, model: PromptableModel, find: Callable[..., Any], *, resampling: Any = "auto") -> Cost:
     """Segment everything in a raster."""
-    timed, windows, was = Timed(), Timed(), (tilejob.generate_masks, tilejob.encode)
-    tilejob.generate_masks, tilejob.encode = timed.wrap(find), windows.wrap(was[1])
-    try:
+    inside, windows = Timed(), Timed()
+    with ExitStack() as stack:
+        for owner, name, work in (
+            (tilejob, "generate_masks", find),
+            (tilejob, "encode", windows.wrap(tilejob.encode)),
+            (tilejob, "name_masks", tilejob.name_masks),
+            (type(model), "decode", type(model).decode),  # large objects are drawn anew, prompt by prompt
+        ):
+            stack.enter_context(mock.patch.object(owner, name, inside.wrap(work)))
         start = time.perf_counter()
         with Raster(path, resampling=resampling) as raster:
             settings = Settings(use_cache=False, overwrite=True)
             result = segment(raster, model=model, output=path.with_suffix(".gpkg"), settings=settings)
         seconds = time.perf_counter() - start
-    finally:
-        tilejob.generate_masks, tilejob.encode = was
     return Cost(
         megapixels=raster.grid.width * raster.grid.height / 1e6,
         features=len(result),
         windows=windows.calls,
         seconds=seconds,
-        inside=timed.seconds + windows.seconds,
+        inside=inside.seconds,
     )
 
 
@@ -253,9 +270,29 @@ def pipeline(px: int) -> None:
                 cost = whole_scene(path, ByColour(), by_colour, resampling="nearest")  # type: ignore[arg-type]
                 if side != WARM_UP_PX:
                     print(f"| {side:,} x {side:,}, an object in {cell_px} x {cell_px} px {cost}", flush=True)
-        path = Path(folder) / "nano.tif"
-        write_tiled(path, make_scene(1).image, times=2)
-        print(f"| samgeo-nano {whole_scene(path, load_model(), generate_masks)}")
+        print(f"| samgeo-nano {nano_scene(Path(folder) / 'nano.tif', times=2)}")
+
+
+def scene(px: int) -> None:
+    """Print what everything in a large scene costs with the embedded default."""
+    times = round(px / PATTERN_PX)
+    with tempfile.TemporaryDirectory() as folder:
+        cost = nano_scene(Path(folder) / "nano.tif", times=times)
+    side = times * PATTERN_PX
+    import resource  # not on Windows
+
+    memory_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    print(
+        f"samgeo-nano, everything in {side:,} x {side:,} px: {cost.features:,} features in {cost.seconds:,.0f} s, "
+        f"{cost.seconds / cost.megapixels:.1f} s a Mpx, {cost.inside / cost.seconds:.0%} in the model; "
+        f"at most {memory_gb:.2f} GB of memory"
+    )
+
+
+def nano_scene(path: Path, *, times: int) -> Cost:
+    """Everything in a dense made-up scene, `times` by `times` as large, with the embedded default."""
+    write_tiled(path, make_scene(1, height_px=PATTERN_PX, width_px=PATTERN_PX).image, times=times)
+    return whole_scene(path, load_model(), generate_masks)
 
 
 def filled(px: int) -> int:
@@ -309,6 +346,8 @@ def main() -> int:
     own.add_argument("--rounds", type=int, default=5)
     around = parts.add_parser("pipeline")
     around.add_argument("--px", type=int, default=8192)
+    large = parts.add_parser("scene")
+    large.add_argument("--px", type=int, default=10_000, help="takes some 10 s a Mpx")
     args = parser.parse_args()
     with torch.inference_mode():
         if args.part == "networks":
@@ -316,6 +355,8 @@ def main() -> int:
             networks(args.name, rounds=args.rounds, everything=args.everything)
         elif args.part == "nano":
             nano(rounds=args.rounds)
+        elif args.part == "scene":
+            scene(args.px)
         else:
             pipeline(args.px)
     print(f"\n{machine()}")

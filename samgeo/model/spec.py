@@ -154,7 +154,6 @@ MODELS = {
             zoom=2,
             everything=EverythingSettings(
                 points_per_side=16,
-                points_per_batch=256,
                 pred_iou_thresh=0.42,
                 stability_score_thresh=0.4,
                 box_nms_thresh=0.5,
