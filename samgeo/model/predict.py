@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from functools import cached_property
+from typing import overload
 
 import numpy as np
 import torch
@@ -54,11 +55,6 @@ class ImageEmbedding:
 
 class Model(Running[Sam]):
     """A network with its name, device and precision; fulfils `contract.PromptableModel`."""
-
-    def __init__(self, sam: Sam, **named: Any) -> None:
-        """As of `Running`."""
-        super().__init__(sam, **named)
-        self._places: dict[tuple[int, ...], Places] = {}
 
     @overload
     def encode(self, image: NDArray[np.uint8]) -> ImageEmbedding: ...
@@ -136,8 +132,12 @@ class Model(Running[Sam]):
         assert iou is not None
         return Attended(tokens, src, iou, object_score), together
 
+    @cached_property
+    def _places(self) -> dict[tuple[int, ...], Places]:
+        """What `Sam.locate` says of the sizes of embeddings that were seen last."""
+        return {}
+
     def _located(self, stride16: Tensor) -> Places:
-        """As `Sam.locate`, kept for the sizes of embeddings that were seen last."""
         size = tuple(stride16.shape[-2:])
         places = self._places.get(size)
         if places is None:

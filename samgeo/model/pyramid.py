@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from samgeo.errors import PromptError
 from samgeo.model.classes import classify
@@ -34,6 +35,8 @@ LIKELY = 0.5
 """A mask gets the name of its likeliest class if that is at least this probable."""
 ALIKE = 0.8
 """Of two masks of an object with an IoU above this the less sure one is no candidate."""
+COMPARED_AT_ONCE = 16
+"""The candidates of so many objects are drawn together to be compared."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -211,25 +214,23 @@ def _differing_first(order: NDArray[np.intp], alike: NDArray[np.bool_]) -> NDArr
 def _alike(answers: Sequence[Answer], objects: NDArray[np.intp], zoom: int) -> Iterator[NDArray[np.bool_]]:
     """(2 M, 2 M) whether two candidates of an object are alike, for each of the objects that both answers hold."""
     at = [np.searchsorted(answer.objects, objects) for answer in answers]
-    for plain_row, large_row in zip(*at, strict=True):
-        plain, large = (
-            torch.from_numpy(answer.masks[_only(answer, row)].logits[:, 0] > 0).float()
-            for answer, row in zip(answers, (plain_row, large_row), strict=True)
-        )
+    for some in (slice(start, start + COMPARED_AT_ONCE) for start in range(0, objects.size, COMPARED_AT_ONCE)):
+        plain, large = (_drawn(answer, rows[some]) for answer, rows in zip(answers, at, strict=True))
         height, width = plain.shape[-2:]
         missing = zoom * height - large.shape[-2], zoom * width - large.shape[-1]
         large = (F.avg_pool2d(F.pad(large, (0, missing[1], 0, missing[0])), zoom) >= 0.5).float()
-        cells = torch.cat([plain, large]).flatten(1)  # (2 M, h w)
-        common = cells @ cells.T  # (2 M, 2 M)
-        area = cells.sum(dim=1)
-        yield (common > ALIKE * (area[:, None] + area - common)).numpy()
+        cells = torch.cat([plain, large], dim=1).flatten(2)  # (n, 2 M, h w)
+        common = cells @ cells.transpose(1, 2)  # (n, 2 M, 2 M)
+        area = cells.sum(dim=2)
+        yield from (common > ALIKE * (area[:, :, None] + area[:, None] - common)).numpy()
 
 
-def _only(answer: Answer, row: int) -> NDArray[np.bool_]:
-    """(n, M) True for the masks of one object."""
+def _drawn(answer: Answer, rows: NDArray[np.intp]) -> Tensor:
+    """(n, M, h, w) 1 inside of the masks of some objects, 0 outside."""
     keep = np.zeros(answer.masks.scores.shape, dtype=bool)
-    keep[row] = True
-    return keep
+    keep[rows] = True
+    inside = torch.from_numpy(answer.masks[keep].logits[:, 0] > 0)  # (n M, h, w)
+    return inside.float().reshape(len(rows), -1, *inside.shape[1:])
 
 
 def _extents_px(prompts: PixelPrompts, *, cell_px: float) -> NDArray[np.float64]:
