@@ -159,14 +159,10 @@ class MaskDecoder(nn.Module):
         """
         if high_res is None:
             return None
-        patches = [to_patches(finer, k + 1) for k, finer in enumerate(high_res)]
-        return tuple(
-            finer + bias.to(finer.dtype) for finer, bias in zip(patches, self._upscaling_biases(), strict=True)
-        )
-
-    def _upscaling_biases(self) -> HighRes:
         first, _, _, second, _ = self.output_upscaling
-        return first.get_parameter("bias"), second.get_parameter("bias")
+        patches = [to_patches(finer, k + 1) for k, finer in enumerate(high_res)]
+        biases = [layer.get_parameter("bias") for layer in (first, second)]
+        return tuple(finer + bias.to(finer.dtype) for finer, bias in zip(patches, biases, strict=True))
 
     def upscale(self, src: Tensor, finer: HighRes | None) -> Tensor:
         """(N, h, w, C) to the features that masks are products with, in patch order: (N, 16 h w, C4).
@@ -174,7 +170,7 @@ class MaskDecoder(nn.Module):
         finer: from `in_patches`, strides 8 and 4.
         """
         first, norm, act1, second, act2 = self.output_upscaling
-        added8, added4 = finer or self._upscaling_biases()
+        added8, added4 = finer or (None, None)
         x = doubled(src.flatten(1, 2), first, added8)  # (N, 4 h w, C8)
         x = doubled(act1(normalised(x, norm)), second, added4)  # (N, 16 h w, C4)
         return act2(x)  # type: ignore[no-any-return]
@@ -207,15 +203,17 @@ class MaskDecoder(nn.Module):
         return logits + added.reshape(logits.shape)
 
 
-def doubled(x: Tensor, layer: nn.Module, added: Tensor) -> Tensor:
+def doubled(x: Tensor, layer: nn.Module, added: Tensor | None = None) -> Tensor:
     """A transposed convolution that makes four cells of one, in patch order: (N, P, C) -> (N, 4 P, C').
 
-    added: (C') or (N or 1, 4 P, C'), the layer's bias and whatever else is added to its output.
+    added: (N or 1, 4 P, C'), added to the output in place of the layer's bias.
     """
     assert isinstance(layer, nn.ConvTranspose2d)
+    assert layer.bias is not None
     weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 C', C)
-    four: Tensor = F.linear(x, weight)  # (N, P, 4 C')
-    return four.reshape(x.shape[0], 4 * x.shape[1], layer.out_channels).add_(added)
+    four: Tensor = F.linear(x, weight, layer.bias.repeat(4) if added is None else None)  # (N, P, 4 C')
+    four = four.reshape(x.shape[0], 4 * x.shape[1], layer.out_channels)
+    return four if added is None else four.add_(added)
 
 
 def normalised(x: Tensor, norm: nn.Module) -> Tensor:

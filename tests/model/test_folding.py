@@ -48,7 +48,9 @@ def test_no_prompts_no_masks() -> None:
 def test_a_doubling_is_the_transposed_convolution() -> None:
     layer, x = filled(nn.ConvTranspose2d(6, 5, 2, stride=2)), drawn(2, 6, 3, 4)
     assert layer.bias is not None
-    once = doubled(x.flatten(2).transpose(1, 2), layer, layer.bias)
+    cells = x.flatten(2).transpose(1, 2)
+    once = doubled(cells, layer)
+    torch.testing.assert_close(doubled(cells, layer, layer.bias.expand(1, 48, 5)), once)
     torch.testing.assert_close(from_patches(once.transpose(1, 2), (3, 4), 1), layer(x))
     torch.testing.assert_close(from_patches(to_patches(layer(x), 1).transpose(1, 2), (3, 4), 1), layer(x))
 
