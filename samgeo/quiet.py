@@ -10,11 +10,14 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
+
+LISTEN_S = 0.1
+"""So long may a signal wait to be heard by who waits for an answer."""
 
 
 class QuietThread:
@@ -36,10 +39,14 @@ class QuietThread:
                 answer.put((None, error))
 
         def take() -> Result:
-            result, error = answer.get()
-            if error is not None:
-                raise error
-            return result  # type: ignore[return-value]
+            while True:  # a signal that comes right before it begins to wait does not wake it
+                try:
+                    result, error = answer.get(timeout=LISTEN_S)
+                except Empty:
+                    continue
+                if error is not None:
+                    raise error
+                return result  # type: ignore[return-value]
 
         self._calls.put(call)
         return take
