@@ -134,7 +134,7 @@ class Model(Running[Sam]):
 
     @cached_property
     def _places(self) -> dict[tuple[int, ...], Places]:
-        """What `Sam.locate` says of the sizes of embeddings that were seen last."""
+        """What `Sam.locate` says of the sizes of embeddings that were new last."""
         return {}
 
     def _located(self, stride16: Tensor) -> Places:
