@@ -113,7 +113,7 @@ def export_onnx(model: Model | InstanceModel, folder: Path, *, overwrite: bool =
     for files that are there unless `overwrite`. A file appears when it has been run and agrees.
     """
     _require_onnx()
-    model = getattr(model, "plain", model)  # what `load_model` gives may ask one network at two sizes
+    model = getattr(model, "plain", model)  # what `load_model` gives may ask one network at several sizes
     folder.mkdir(parents=True, exist_ok=True)
     image = model.sam.frame.prepare(np.zeros((model.tile_px, model.tile_px, 3), np.uint8))  # (1, 3, H, W)
     image = torch.rand(image.shape, generator=torch.Generator().manual_seed(1))

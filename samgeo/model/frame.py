@@ -7,6 +7,7 @@ filter moves outlines by a pixel.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,24 +47,31 @@ class Frame(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class NativeFrame:
-    """The image as it is or enlarged, padded at the right and the bottom to whole blocks; the network normalises it."""
+    """The image as it is, enlarged or reduced, padded at the right and the bottom to whole blocks.
+
+    The network normalises it.
+    """
 
     block_px: int
     """Images are padded to multiples of this."""
-    zoom: int = 1
-    """Pixels of the frame along one of the image: 1, 2 or 4."""
+    zoom: float = 1
+    """Pixels of the frame along one of the image: a power of two, at most 4."""
 
     def prepare(self, image: NDArray[np.uint8]) -> Tensor:
         """(H, W, 3) uint8 -> (1, 3, H', W') in 0..1."""
         planes = _planes(image) / 255
         if self.zoom > 1:
             planes = F.interpolate(planes, scale_factor=float(self.zoom), mode="bilinear")
+        elif self.zoom < 1:
+            block = round(1 / self.zoom)
+            whole = F.pad(planes, (0, -planes.shape[3] % block, 0, -planes.shape[2] % block), mode="replicate")
+            planes = F.avg_pool2d(whole, block)
         height, width = planes.shape[-2:]
         return F.pad(planes, (0, -width % self.block_px, 0, -height % self.block_px))
 
     def logits_size(self, shape: tuple[int, int]) -> tuple[int, int]:
         """(h, w) of the logits of an image of `shape` (H, W)."""
-        height, width = (-(-side * self.zoom // self.block_px) * self.block_px // LOGIT_PX for side in shape)
+        height, width = (math.ceil(side * self.zoom / self.block_px) * self.block_px // LOGIT_PX for side in shape)
         return height, width
 
     def to_frame(self, xy: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:  # noqa: ARG002
@@ -72,7 +80,7 @@ class NativeFrame:
 
     def to_image(self, logits: Tensor, shape: tuple[int, int]) -> tuple[Tensor, int, int]:
         """Enlarge what lies around the object."""
-        return enlarge_object(logits, shape, times=LOGIT_PX // self.zoom)
+        return enlarge_object(logits, shape, times=round(LOGIT_PX / self.zoom))
 
 
 @dataclass(frozen=True, kw_only=True)

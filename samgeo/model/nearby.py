@@ -43,15 +43,16 @@ def decode_nearby(
         return np.arange(len(prompts)), model.decode(embedding, prompts, multimask=multimask)
     frame = model.sam.frame
     assert isinstance(frame, NativeFrame)
-    corners = _corners(prompts, cells=(rows, cols), cell_px=CELL_PX // frame.zoom)
+    cell_px = round(CELL_PX / frame.zoom)
+    corners = _corners(prompts, cells=(rows, cols), cell_px=cell_px)
     held = corners[:, 0] >= 0
     answers: list[Answer] = []
     for row, col in np.unique(corners[held], axis=0).tolist():
         objects = np.flatnonzero((corners == (row, col)).all(axis=1))
-        part = _part(model, embedding, row, col, cell_px=CELL_PX // frame.zoom)
-        masks = model.decode(part, _moved(prompts[objects], row, col, part, frame), multimask=multimask)
+        part = _part(model, embedding, row, col, cell_px=cell_px)
+        masks = model.decode(part, _moved(prompts[objects], row, col, part, cell_px=cell_px), multimask=multimask)
         held[objects] = ~_cut(masks, inner=(row > 0, row + WINDOW < rows, col > 0, col + WINDOW < cols))
-        corner, corner_px = ((row * CELL_PX // px, col * CELL_PX // px) for px in (LOGIT_PX, frame.zoom))
+        corner, corner_px = ((row * times, col * times) for times in (CELL_PX // LOGIT_PX, cell_px))
         answers.append(Answer(objects=objects, masks=masks, corner=corner, corner_px=corner_px))
     again = np.flatnonzero(~(held | small))
     if again.size or not answers:
@@ -128,9 +129,9 @@ def _part(model: Model, whole: ImageEmbedding, row: int, col: int, *, cell_px: i
     )
 
 
-def _moved(prompts: PixelPrompts, row: int, col: int, part: ImageEmbedding, frame: NativeFrame) -> PixelPrompts:
+def _moved(prompts: PixelPrompts, row: int, col: int, part: ImageEmbedding, *, cell_px: int) -> PixelPrompts:
     """Prompts in pixels of a window."""
-    corner = np.array([col, row], np.float32) * (CELL_PX // frame.zoom)
+    corner = np.array([col, row], np.float32) * cell_px
     masks = prompts.masks
     if masks is not None:
         height, width = part.features.logits_size

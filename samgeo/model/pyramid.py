@@ -1,13 +1,15 @@
-"""A model that looks at an image at two sizes: as it is, and enlarged for what is small.
+"""A model that looks at an image at three sizes: as it is, enlarged for the small, and reduced for the large.
 
-Something of twenty pixels is a cell or two of an embedding of stride 16, and little of it is left to draw. So a small
-box is answered from the image at twice its size, by the same network, and so is a click where the first answer is
-unsure; then the better one counts. The large image is encoded when a prompt first asks for it.
+Something of twenty pixels is a cell or two of an embedding of stride 16, and little of it is left to draw; something of
+two hundred is more than the attention windows of a small encoder see at once. So a small box is answered from the
+image at twice its size, by the same network, and a click, which may mean either, at all sizes. Images of other sizes
+are encoded when a prompt first asks for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import overload
@@ -16,7 +18,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from samgeo.errors import PromptError
 from samgeo.model.classes import classify
@@ -30,25 +31,25 @@ from samgeo.pixels import Mask, PixelPrompts
 SMALL_PX = 48
 """An object is small if the longer side of its box is below this, in pixels of the image."""
 UNSURE = 0.4
-"""An answer to clicks alone is unsure if none of its scores is above this."""
+"""At one look an answer to clicks alone is unsure if none of its scores is above this."""
 LIKELY = 0.5
 """A mask gets the name of its likeliest class if that is at least this probable."""
-ALIKE = 0.8
-"""Of two masks of an object with an IoU above this the less sure one is no candidate."""
+SPREAD = 0.2
+"""Of the candidates for an object, one whose score is lower by this is e times less likely the right one."""
 COMPARED_AT_ONCE = 16
 """The candidates of so many objects are drawn together to be compared."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PyramidEmbedding:
-    """What the encoder made of an image as it is, and the image itself, to be encoded enlarged."""
+    """What the encoder made of an image as it is, and the image itself, to be encoded at other sizes."""
 
     plain: ImageEmbedding
     """Of the image as it is."""
     image: NDArray[np.uint8]
     """(H, W, 3) RGB."""
-    enlarged: list[ImageEmbedding] = field(default_factory=list)
-    """Of the enlarged image; empty until it is asked for."""
+    others: dict[float, ImageEmbedding] = field(default_factory=dict)
+    """Of the image at other sizes, by zoom; none until it is asked for."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -61,21 +62,15 @@ class PyramidEmbedding:
 
 
 class PyramidModel:
-    """A network asked at two sizes; fulfils `contract.PromptableModel`."""
+    """A network asked at three sizes; fulfils `contract.PromptableModel`."""
 
     def __init__(self, plain: Model, zoom: int) -> None:
-        """plain: of a network that sees images as they are. zoom: the second size, times the first."""
-        frame = plain.sam.frame
-        assert isinstance(frame, NativeFrame)
+        """plain: of a network that sees images as they are. zoom: the largest size, and 1 / the smallest."""
         self.plain, self.zoom = plain, zoom
-        self._large_frame = replace(frame, zoom=zoom)
-        sam = copy(plain.sam)  # all parts are shared but the frame
-        sam.frame = self._large_frame
         self.name, self.sha256, self.precision = plain.name, plain.sha256, plain.precision
         self.tile_px, self.everything = plain.tile_px, plain.everything
-        self.large = Model(
-            sam, name=self.name, sha256=self.sha256, device=plain.device, precision=plain.precision, spec=plain.spec
-        )
+        self.large, self.reduced = (_at_zoom(plain, times) for times in (zoom, 1 / zoom))
+        self._sizes: dict[float, Model] = {1: plain, zoom: self.large, 1 / zoom: self.reduced}
 
     def __repr__(self) -> str:
         return repr(self.plain)
@@ -103,60 +98,90 @@ class PyramidModel:
     def decode(self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool = True) -> MergedMasks:
         """Masks for each of N prompted objects: M = 3 with `multimask` (ambiguity-aware), else M = 1.
 
-        As `glance`; and with clicks alone the best mask of each object is drawn again, as if it were an earlier one.
+        An object with a box or an earlier mask is asked for at the size that suits it. One with clicks alone is asked
+        for at all sizes, and of all masks come those that tell most of what it may be, see `_telling`; then the best is
+        drawn again, as if it were an earlier mask. Raises PromptError for coordinates that are not finite, or masks of
+        another size than `logits` have.
         """
-        first = self.glance(embedding, prompts, multimask=multimask)
-        if prompts.boxes is not None or prompts.masks is not None or not len(prompts):
-            return first
-        everyone, best = np.arange(len(prompts)), first.scores.argmax(axis=1)
-        keep = np.arange(first.scores.shape[1]) == best[:, None]  # (N, M)
-        again = self.glance(embedding, replace(prompts, masks=first[keep].logits[:, 0]), multimask=False)
-        chosen = np.arange(keep.size).reshape(keep.shape)
+        if prompts.boxes is not None or prompts.masks is not None:
+            return self._by_extent(embedding, prompts, multimask=multimask)
+        first = self._by_clicks(embedding, prompts, multimask=multimask, unsure=math.inf)
+        keep = np.arange(first.scores.shape[1]) == first.scores.argmax(axis=1)[:, None]  # (N, M)
+        again = self._by_extent(embedding, replace(prompts, masks=first[keep].logits[:, 0]), multimask=False)
+        everyone, chosen = np.arange(len(prompts)), np.arange(keep.size).reshape(keep.shape)
         chosen[keep] = keep.size + everyone
         return MergedMasks(
             [Answer(objects=everyone, masks=masks) for masks in (first, again)],
             chosen,
-            size=self._large_frame.logits_size(embedding.shape),
+            size=self._logits_size(embedding),
             scores=first.scores,  # a mask that was told of itself is too sure of itself
         )
 
-    def glance(self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool = True) -> MergedMasks:
-        """As `decode`, at one look.
+    def glance(self, embedding: PyramidEmbedding, prompts: PixelPrompts) -> MergedMasks:
+        """Three masks for each of N objects that are clicked at, at one look, and enlarged only where that may help."""
+        return self._by_clicks(embedding, prompts, multimask=True, unsure=UNSURE)
 
-        An object with a box or an earlier mask is asked for at the size that suits it, one with clicks alone at the
-        plain size first, and at both if that is unsure; of both, the best masks that differ are given, best first.
-        Raises PromptError for coordinates that are not finite, or masks of another size than `logits` have.
-        """
-        size = self._large_frame.logits_size(embedding.shape)
+    def _by_clicks(
+        self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool, unsure: float
+    ) -> MergedMasks:
+        """At the two smaller sizes, and at the largest where no score is above `unsure`."""
+        everyone = np.arange(len(prompts))
+        answers = [self._ask(zoom, embedding, prompts, everyone, multimask=multimask) for zoom in (1, 1 / self.zoom)]
+        closer = np.flatnonzero(np.max([answer.masks.scores.max(axis=1) for answer in answers], axis=0) <= unsure)
+        if closer.size:
+            answers.append(self._ask(self.zoom, embedding, prompts, closer, multimask=multimask))
+        return self._merged(answers, embedding, objects=len(prompts), multimask=multimask)
+
+    def _by_extent(self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool) -> MergedMasks:
+        """At the size that suits the box or the earlier mask of each."""
+        size = self._logits_size(embedding)
         if prompts.masks is not None and prompts.masks.shape[1:] != size:
             raise PromptError(f"mask prompts of {prompts.masks.shape[1:]}: expected logits of {size}")
-        extent = _extents_px(prompts, cell_px=LOGIT_PX / self.zoom)  # (N,)
-        at_plain = np.flatnonzero(~(extent < SMALL_PX))
-        reduced = prompts[at_plain]
-        if reduced.masks is not None:
-            reduced = replace(reduced, masks=self._reduce(reduced.masks, embedding.plain.features.logits_size))
-        answers: list[Answer] = []
-        closer = extent < SMALL_PX
-        if at_plain.size or not len(prompts):
-            never = np.zeros(at_plain.size, dtype=bool)
-            _, plain = decode_nearby(self.plain, embedding.plain, reduced, multimask=multimask, small=never)
-            answers.append(Answer(objects=at_plain, masks=plain, times=self.zoom))
-            closer[at_plain] = np.isnan(extent[at_plain]) & (plain.scores <= UNSURE).all(axis=1)
-        at_large = np.flatnonzero(closer)
-        if at_large.size:
-            if not embedding.enlarged:
-                embedding.enlarged.append(self.large.encode(embedding.image))
-            answered, large = decode_nearby(
-                self.large,
-                embedding.enlarged[0],
-                prompts[at_large],
-                multimask=multimask,
-                small=np.isin(at_large, at_plain),
-            )
-            if answered.size or not answers:
-                answers.append(Answer(objects=at_large[answered], masks=large))
-        chosen = _best(answers, objects=len(prompts), count=3 if multimask else 1, zoom=self.zoom)
-        return MergedMasks(answers, chosen, size=size)
+        small = _extents_px(prompts, cell_px=LOGIT_PX / self.zoom) < SMALL_PX  # (N,)
+        sizes = ((1, ~small), (self.zoom, small))
+        answers = [
+            self._ask(zoom, embedding, prompts, np.flatnonzero(suits), multimask=multimask)
+            for zoom, suits in sizes
+            if suits.any() or (zoom == 1 and not len(prompts))
+        ]
+        return self._merged(answers, embedding, objects=len(prompts), multimask=multimask)
+
+    def _ask(
+        self,
+        zoom: float,
+        embedding: PyramidEmbedding,
+        prompts: PixelPrompts,
+        objects: NDArray[np.intp],
+        *,
+        multimask: bool,
+    ) -> Answer:
+        """What is seen of some objects at one size; of those clicked at, enlarged, only what a window holds."""
+        model = self._sizes[zoom]
+        if zoom == 1:
+            seen = embedding.plain
+        else:
+            if zoom not in embedding.others:
+                embedding.others[zoom] = model.encode(embedding.image)
+            seen = embedding.others[zoom]
+        asked, times = prompts[objects], round(self.zoom / zoom)
+        if asked.masks is not None and times > 1:
+            asked = replace(asked, masks=_reduce(asked.masks, seen.features.logits_size, times=times))
+        optional = zoom > 1 and asked.boxes is None and asked.masks is None
+        answered, masks = decode_nearby(model, seen, asked, multimask=multimask, small=np.full(objects.size, optional))
+        return Answer(objects=objects[answered], masks=masks, times=times)
+
+    def _merged(
+        self, answers: Sequence[Answer], embedding: PyramidEmbedding, *, objects: int, multimask: bool
+    ) -> MergedMasks:
+        """The masks that tell most of each object, of all answers."""
+        count, size = 3 if multimask else 1, embedding.plain.features.logits_size
+        chosen, scores = _choose(answers, objects=objects, count=count, size=size, times=self.zoom)
+        return MergedMasks(answers, chosen, size=self._logits_size(embedding), scores=scores)
+
+    def _logits_size(self, embedding: PyramidEmbedding) -> tuple[int, int]:
+        frame = self.large.sam.frame
+        assert isinstance(frame, NativeFrame)
+        return frame.logits_size(embedding.shape)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -176,61 +201,91 @@ class PyramidModel:
             for mask, (k, chance) in zip(masks, likeliest, strict=True)
         ]
 
-    def _reduce(self, logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-        """(N, h, w) logits of the large image -> (N, *size) of the plain one."""
-        missing = [times * self.zoom - have for times, have in zip(size, logits.shape[1:], strict=True)]
-        padded = F.pad(torch.from_numpy(logits)[:, None], (0, missing[1], 0, missing[0]), mode="replicate")
-        return F.avg_pool2d(padded, self.zoom)[:, 0].numpy()
+
+def _at_zoom(plain: Model, zoom: float) -> Model:
+    """The same network, all parts shared but the frame."""
+    sam = copy(plain.sam)
+    assert isinstance(sam.frame, NativeFrame)
+    sam.frame = replace(sam.frame, zoom=zoom)
+    return Model(
+        sam, name=plain.name, sha256=plain.sha256, device=plain.device, precision=plain.precision, spec=plain.spec
+    )
 
 
-def _best(answers: Sequence[Answer], *, objects: int, count: int, zoom: int) -> NDArray[np.intp]:
-    """(N, count) the best masks of each object that differ, best first, counted through all answers."""
+def _reduce(logits: NDArray[np.float32], size: tuple[int, int], *, times: int) -> NDArray[np.float32]:
+    """(N, h, w) logits of the large image -> (N, *size) of one so many times smaller."""
+    missing = [side * times - have for side, have in zip(size, logits.shape[1:], strict=True)]
+    padded = F.pad(torch.from_numpy(logits)[:, None], (0, missing[1], 0, missing[0]), mode="replicate")
+    return F.avg_pool2d(padded, times)[:, 0].numpy()
+
+
+def _choose(
+    answers: Sequence[Answer], *, objects: int, count: int, size: tuple[int, int], times: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Which `count` of all candidates each object gets, (N, count) through all answers, best first, and their scores.
+
+    They are compared on a grid of `size` (h, w), whose cells are so many `times` those of the whole's logits.
+    """
     places = np.full((objects, len(answers) * count), -1, dtype=np.intp)
     scores = np.full(places.shape, -np.inf, dtype=np.float32)
     start = 0
     for k, answer in enumerate(answers):
-        rows, masks = answer.objects, answer.masks
+        rows, own = answer.objects, answer.masks.scores
         columns = slice(k * count, (k + 1) * count)
-        places[rows, columns] = start + np.arange(masks.scores.size).reshape(masks.scores.shape)
-        scores[rows, columns] = masks.scores
-        start += masks.scores.size
-    order = np.argsort(-scores, axis=1, kind="stable")
-    if count > 1 and len(answers) > 1:
-        twice = np.flatnonzero((places >= 0).all(axis=1))
-        for n, alike in zip(twice, _alike(answers, twice, zoom), strict=True):
-            order[n] = _differing_first(order[n], alike)
-    return np.take_along_axis(places, order[:, :count], axis=1)
+        places[rows, columns] = start + np.arange(own.size).reshape(own.shape)
+        scores[rows, columns] = own
+        start += own.size
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    ranks = np.take_along_axis(scores, order, axis=1)
+    several = np.flatnonzero((places >= 0).sum(axis=1) > count)
+    for some in (several[k : k + COMPARED_AT_ONCE] for k in range(0, several.size, COMPARED_AT_ONCE)):
+        order[some], ranks[some] = _telling(scores[some], _overlaps(answers, some, count, size, times), count)
+    return np.take_along_axis(places, order, axis=1), ranks
 
 
-def _differing_first(order: NDArray[np.intp], alike: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Candidates that are like a better one, after the others."""
-    kept: list[int] = []
-    for k in order:
-        if not alike[k, kept].any():
-            kept.append(int(k))
-    return np.array([*kept, *(k for k in order if k not in kept)], dtype=np.intp)
+def _telling(
+    scores: NDArray[np.float32], overlaps: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Which `count` of K candidates tell most of what an object may be: (n, count) places, best first, and scores.
+
+    scores: (n, K), -inf where there is none. overlaps: (n, K, K) IoU. Were one of the candidates right, each as likely
+    as its score says, the first is the one whose expected IoU with it is highest, and each next one adds most to that
+    of the best of those that were taken. The expected IoU, brought to the mean of the scores, is the new score.
+    """
+    chance = np.exp((scores - scores.max(axis=1, keepdims=True)) / SPREAD)
+    chance /= chance.sum(axis=1, keepdims=True)
+    expected = np.einsum("nkj,nj->nk", overlaps, chance)
+    mean, mean_expected = ((chance * np.where(chance > 0, x, 0)).sum(axis=1) for x in (scores, expected))
+    ranks = expected * (mean / np.maximum(mean_expected, 1e-6))[:, None]
+    covered = np.zeros_like(scores)
+    taken = np.zeros((len(scores), count), dtype=np.intp)
+    everyone, absent = np.arange(len(scores)), np.isneginf(scores)
+    for m in range(count):
+        gain = np.einsum("nkj,nj->nk", np.maximum(covered[:, None], overlaps), chance)
+        taken[:, m] = np.where(absent, -1, gain).argmax(axis=1)
+        covered = np.maximum(covered, overlaps[everyone, taken[:, m]])
+        absent[everyone, taken[:, m]] = True
+    return taken, np.take_along_axis(ranks, taken, axis=1)
 
 
-def _alike(answers: Sequence[Answer], objects: NDArray[np.intp], zoom: int) -> Iterator[NDArray[np.bool_]]:
-    """(2 M, 2 M) whether two candidates of an object are alike, for each of the objects that both answers hold."""
-    at = [np.searchsorted(answer.objects, objects) for answer in answers]
-    for some in (slice(start, start + COMPARED_AT_ONCE) for start in range(0, objects.size, COMPARED_AT_ONCE)):
-        plain, large = (_drawn(answer, rows[some]) for answer, rows in zip(answers, at, strict=True))
-        height, width = plain.shape[-2:]
-        missing = zoom * height - large.shape[-2], zoom * width - large.shape[-1]
-        large = (F.avg_pool2d(F.pad(large, (0, missing[1], 0, missing[0])), zoom) >= 0.5).float()
-        cells = torch.cat([plain, large], dim=1).flatten(2)  # (n, 2 M, h w)
-        common = cells @ cells.transpose(1, 2)  # (n, 2 M, 2 M)
-        area = cells.sum(dim=2)
-        yield from (common > ALIKE * (area[:, :, None] + area[:, None] - common)).numpy()
-
-
-def _drawn(answer: Answer, rows: NDArray[np.intp]) -> Tensor:
-    """(n, M, h, w) 1 inside of the masks of some objects, 0 outside."""
-    keep = np.zeros(answer.masks.scores.shape, dtype=bool)
-    keep[rows] = True
-    inside = torch.from_numpy(answer.masks[keep].logits[:, 0] > 0)  # (n M, h, w)
-    return inside.float().reshape(len(rows), -1, *inside.shape[1:])
+def _overlaps(
+    answers: Sequence[Answer], objects: NDArray[np.intp], count: int, size: tuple[int, int], times: int
+) -> NDArray[np.float32]:
+    """(n, K, K) IoU of each two candidates for some objects; 0 where one is empty or there is none."""
+    inside = torch.zeros(objects.size, len(answers) * count, *size)
+    for k, answer in enumerate(answers):
+        own = np.flatnonzero(np.isin(objects, answer.objects))
+        keep = np.zeros(answer.masks.scores.shape, dtype=bool)
+        keep[np.searchsorted(answer.objects, objects[own])] = True
+        logits = answer.masks[keep].logits[:, 0]  # (n' M, h', w')
+        drawn = torch.from_numpy(_reduce(logits, size, times=times // answer.times) if answer.times < times else logits)
+        if answer.times > times:
+            larger = F.interpolate(drawn[:, None], scale_factor=answer.times / times, mode="bilinear")
+            drawn = larger[:, 0, : size[0], : size[1]]
+        inside[own, k * count : (k + 1) * count] = (drawn > 0).float().unflatten(0, (-1, count))
+    cells = inside.flatten(2)  # (n, K, h w)
+    common, area = cells @ cells.transpose(1, 2), cells.sum(dim=2)
+    return (common / (area[:, :, None] + area[:, None] - common).clamp(min=1)).numpy()
 
 
 def _extents_px(prompts: PixelPrompts, *, cell_px: float) -> NDArray[np.float64]:

@@ -38,7 +38,7 @@ class ModelSpec:
     everything: EverythingSettings
     """How to ask it for everything in a window."""
     zoom: int = 1
-    """Above 1 it looks for small objects in the image so many times enlarged, see `pyramid`."""
+    """Above 1 it looks at the image so many times enlarged and reduced too, see `pyramid`."""
 
 
 VIT: dict[str, dict[str, Any]] = {

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
@@ -33,6 +33,7 @@ from samgeo.train.interaction import STRIDE_PX, first_clicks, next_clicks, noisy
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.losses import feature_loss, iou_loss, mask_iou, mask_loss
 from samgeo.train.mixing import paste
+from samgeo.train.optimizers import Optimizer, make_optimizers
 
 TAUGHT_LATER = ("mask_scorer.", "class_head.")
 """Parts of a network that learn from its finished masks."""
@@ -57,10 +58,12 @@ class TrainSettings:
     """Optimiser steps in all."""
     decay_steps: int
     """The last steps, over which the learning rate falls to 0; before them it is constant after a warm-up."""
+    optimizer: Optimizer = "adamw"
+    """What moves the weights."""
     learning_rate: float = 1e-3
-    """Of AdamW, at its highest."""
+    """Of the optimizer, at its highest."""
     weight_decay: float = 0.05
-    """Of AdamW, on matrices and convolutions."""
+    """Of the optimizer, on matrices and convolutions."""
     ema: float = 0.999
     """Decay of the moving average of the weights, which is what is kept in the end."""
     ema_after: int = 100
@@ -252,13 +255,15 @@ def train(
     Returns the network with the averaged weights. In a `team` each process takes other batches, and the first writes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    groups = _parameter_groups(sam, settings.weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+    learning = [p for name, p in sam.named_parameters() if p.requires_grad and not name.startswith(TAUGHT_LATER)]
+    optimizers = make_optimizers(
+        learning, settings.optimizer, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
+    )
     average = torch.optim.swa_utils.AveragedModel(
         sam, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema), use_buffers=True
     )
     several = team.size() * settings.accumulate
-    start = _resume(folder / "checkpoint.pt", sam, average, optimizer, several)
+    start = _resume(folder / "checkpoint.pt", sam, average, optimizers, settings, several)
     end = min(settings.steps, stop_after or settings.steps)
     own = range(team.number(), several, team.size())  # of the batches of a step
     loader = iter(load(batches, [step * several + k for step in range(start, end) for k in own]))
@@ -266,14 +271,14 @@ def train(
     seen: list[dict[str, float]] = []
     began = time.monotonic()
     for step in range(start, end):
-        for group in optimizer.param_groups:
+        for group in [group for optimizer in optimizers for group in optimizer.param_groups]:
             group["lr"] = settings.learning_rate * schedule(step, settings)
         left_out = LEFT_OUT * max(0.0, 1 - step / settings.warm_steps) if settings.warm_steps else 0.0
         for k in own:
             image, masks = next(loader)
             seed = (settings.seed << 32) + step * several + k
             seen.append(_learn(sam, image, masks, left_out=left_out, seed=seed))
-        _move(sam, optimizer, settings.accumulate)
+        _move(learning, optimizers, settings.accumulate)
         team.average_buffers(sam)
         if step >= settings.ema_after:
             average.update_parameters(sam)
@@ -284,7 +289,7 @@ def train(
                 _log(folder / "metrics.jsonl", step + 1, seen, seconds=seconds)
             seen, began = [], time.monotonic()
         if (last or (step + 1) % settings.checkpoint_every == 0) and team.number() == 0:
-            _save(folder / "checkpoint.pt", step + 1, sam, average, optimizer, settings)
+            _save(folder / "checkpoint.pt", step + 1, sam, average, optimizers, settings)
         if report is not None:
             report(step + 1)
     averaged = average.module
@@ -318,18 +323,18 @@ def _learn(sam: Sam, image: Tensor | Features, masks: Tensor, *, left_out: float
     return {name: float(value.detach()) for name, value in report.items()}
 
 
-def _move(sam: Sam, optimizer: torch.optim.Optimizer, accumulated: int) -> None:
+def _move(learning: Sequence[nn.Parameter], optimizers: Sequence[torch.optim.Optimizer], accumulated: int) -> None:
     """One step down the mean of the accumulated gradients, unless they are not finite."""
-    learning = [p for group in optimizer.param_groups for p in group["params"]]
     if accumulated > 1:
         for parameter in learning:
             if parameter.grad is not None:
                 parameter.grad /= accumulated
     team.average_gradients(learning)
-    norm = torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
-    if torch.isfinite(norm):
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    norm = torch.nn.utils.clip_grad_norm_(learning, 1.0)
+    for optimizer in optimizers:
+        if torch.isfinite(norm):
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
 
 def look(sam: Sam, image: Tensor | Features) -> Features:
@@ -348,16 +353,6 @@ def load(batches: Dataset[Batch], steps: Sequence[int]) -> DataLoader[Batch]:
     return DataLoader(batches, batch_size=None, sampler=steps, num_workers=1, prefetch_factor=4)
 
 
-def _parameter_groups(sam: Sam, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices and all others; the scorer is left to `calibrate`."""
-    named = sam.named_parameters()
-    parameters = [p for name, p in named if p.requires_grad and not name.startswith(TAUGHT_LATER)]
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-
-
 def _log(path: Path, step: int, seen: Sequence[Mapping[str, float]], *, seconds: float) -> None:
     names = sorted({name for line in seen for name in line})
     means = {n: round(float(np.mean([line[n] for line in seen if n in line])), 4) for n in names}
@@ -370,14 +365,14 @@ def _save(
     step: int,
     sam: Sam,
     average: torch.optim.swa_utils.AveragedModel,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     settings: TrainSettings,
 ) -> None:
     state = {
         "step": step,
         "model": sam.state_dict(),
         "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "optimizer": [optimizer.state_dict() for optimizer in optimizers],
         "settings": asdict(settings),
         "batches_a_step": team.size() * settings.accumulate,
     }
@@ -387,7 +382,12 @@ def _save(
 
 
 def _resume(
-    path: Path, sam: Sam, average: torch.optim.swa_utils.AveragedModel, optimizer: torch.optim.Optimizer, several: int
+    path: Path,
+    sam: Sam,
+    average: torch.optim.swa_utils.AveragedModel,
+    optimizers: Sequence[torch.optim.Optimizer],
+    settings: TrainSettings,
+    several: int,
 ) -> int:
     if not path.exists():
         return 0
@@ -397,10 +397,15 @@ def _resume(
             f"{path}: a step had {state['batches_a_step']} batches; found {several}: other batches would follow. Fix: "
             "as many processes times --accumulate as before, or another folder"
         )
+    before = settings.optimizer
+    if state["optimizer"] is not None:
+        before = state["settings"].get("optimizer", "an earlier version")
+    if before != settings.optimizer:
+        raise UsageError(f"{path}: trained with {before}; found {settings.optimizer}. Fix: the same, or another folder")
     sam.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
-    if state["optimizer"] is not None:
-        optimizer.load_state_dict(state["optimizer"])
+    for optimizer, stored in zip(optimizers, state["optimizer"] or [], strict=False):
+        optimizer.load_state_dict(stored)
         for parameter, known in optimizer.state.items():  # in its memory format, as fused steps expect
             for name, value in known.items():
                 if value.shape == parameter.shape:

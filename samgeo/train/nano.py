@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 from safetensors import safe_open
@@ -31,6 +32,7 @@ from samgeo.train.calibrate import calibrate
 from samgeo.train.classify import teach_classes
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.loop import Batches, TrainSettings, train
+from samgeo.train.optimizers import Optimizer
 from samgeo.train.saving import write_weights
 from samgeo.train.scenes import make_scene
 from samgeo.train.team import team
@@ -180,6 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     training.add_argument("--steps", type=int, default=6500)
     training.add_argument("--decay-steps", type=int, default=2500)
     training.add_argument("--seed", type=int, default=0)
+    training.add_argument("--optimizer", default="muon", choices=get_args(Optimizer), help="what moves the weights")
     training.add_argument("--accumulate", type=int, default=1, help="batches to a step")
     training.add_argument("--device", default="cpu", help="cpu, cuda; with torchrun, one card a process")
     scoring = steps.add_parser("calibrate", parents=[material], help="teach the scorer of the trained network")
@@ -206,6 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 steps=options.steps,
                 decay_steps=options.decay_steps,
                 seed=options.seed,
+                optimizer=options.optimizer,
                 accumulate=options.accumulate,
             )
             run(options.windows, options.scenes, options.run, settings, device=options.device)

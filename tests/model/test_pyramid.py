@@ -1,12 +1,15 @@
-"""A network asked at two sizes: which size answers, that both speak of the same pixels, and the contract throughout."""
+"""A network asked at three sizes: which one answers, that all speak of the same pixels, and the contract throughout."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from samgeo.errors import PromptError
@@ -33,29 +36,14 @@ def image() -> NDArray[np.uint8]:
     return red_square()
 
 
-class TestSure(ContractSuite):
-    """The first answer to clicks is always good enough."""
+class TestContract(ContractSuite):
+    """All that is expected of a promptable model."""
 
     tolerance = 2e-3
     differing_px = 2
 
-    @pytest.fixture(autouse=True)
-    def sure(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pyramid, "UNSURE", 0.0)
 
-
-class TestUnsure(ContractSuite):
-    """It never is."""
-
-    tolerance = 2e-3
-    differing_px = 2
-
-    @pytest.fixture(autouse=True)
-    def unsure(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pyramid, "UNSURE", 1.0)
-
-
-def test_the_default_looks_twice_and_the_network_alone_once() -> None:
+def test_the_default_looks_at_three_sizes_and_the_network_alone_at_one() -> None:
     assert isinstance(load_model(), PyramidModel)
     assert isinstance(load_network(), Model)
     assert MODELS["sam-vit-b"].zoom == 1
@@ -65,14 +53,14 @@ def test_the_size_of_a_box_decides(model: PyramidModel, image: NDArray[np.uint8]
     embedding = model.encode(image)
     large = PixelPrompts(boxes=np.array([[5, 5, 5 + pyramid.SMALL_PX, 20]], np.float32))
     decoded = model.decode(embedding, large, multimask=False)
-    assert not embedding.enlarged, "the large image is encoded when it is asked for"
+    assert not embedding.others, "the large image is encoded when it is asked for"
     alone = model.plain.decode(embedding.plain, large, multimask=False)
     np.testing.assert_array_equal(decoded.scores, alone.scores)
     assert _same(decoded.to_masks(), alone.to_masks(), image)
 
     small = PixelPrompts(boxes=np.array([[20, 25, 60, 64], [5, 5, 20, 20]], np.float32))
     decoded = model.decode(embedding, small, multimask=False)
-    alone = model.large.decode(embedding.enlarged[0], small, multimask=False)
+    alone = model.large.decode(embedding.others[2], small, multimask=False)
     np.testing.assert_array_equal(decoded.logits, alone.logits)
     assert _same(decoded.to_masks(), alone.to_masks(), image)
 
@@ -88,7 +76,7 @@ def test_an_earlier_mask_has_a_size_too(model: PyramidModel, image: NDArray[np.u
     logits[0, 10:20, 10:20] = 4
     logits[1, 4:40, 4:40] = 4
     decoded = model.decode(embedding, PixelPrompts(masks=logits), multimask=False)
-    small = model.large.decode(embedding.enlarged[0], PixelPrompts(masks=logits[:1]), multimask=False)
+    small = model.large.decode(embedding.others[2], PixelPrompts(masks=logits[:1]), multimask=False)
     np.testing.assert_allclose(decoded.logits[:1], small.logits, atol=1e-4)
     assert not np.allclose(decoded.logits[1:], small.logits)
     with pytest.raises(PromptError, match=r"mask prompts of \(24, 20\): expected logits of \(48, 40\)"):
@@ -100,31 +88,27 @@ def test_the_best_mask_of_a_click_is_drawn_again_as_if_it_were_an_earlier_one(
     model: PyramidModel, image: NDArray[np.uint8], multimask: bool
 ) -> None:
     embedding, prompts = model.encode(image), points((40, 45), (3, 4))
-    first, decoded = (ask(embedding, prompts, multimask=multimask) for ask in (model.glance, model.decode))
+    first = model._by_clicks(embedding, prompts, multimask=multimask, unsure=1.0)
+    decoded = model.decode(embedding, prompts, multimask=multimask)
     np.testing.assert_array_equal(decoded.scores, first.scores)
     rows, best = np.arange(2), first.scores.argmax(axis=1)
     expected = first.logits
     earlier = replace(prompts, masks=expected[rows, best])
-    expected[rows, best] = model.glance(embedding, earlier, multimask=False).logits[:, 0]
+    expected[rows, best] = model.decode(embedding, earlier, multimask=False).logits[:, 0]
     assert not np.array_equal(expected, first.logits)
     np.testing.assert_array_equal(decoded.logits, expected)
-    with_box = PixelPrompts(boxes=np.array([[5, 5, 20, 20]], np.float32))
-    np.testing.assert_array_equal(model.decode(embedding, with_box).logits, model.glance(embedding, with_box).logits)
 
 
 @pytest.mark.parametrize("shape", [(96, 80), (33, 47), (100, 70), (16, 16)])
-def test_plain_logits_come_back_as_they_were(
-    model: PyramidModel, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
-) -> None:
+def test_plain_logits_come_back_as_they_were(model: PyramidModel, shape: tuple[int, int]) -> None:
     """A mask that was drawn at the plain size, given back as a prompt, is what the plain size sees."""
-    monkeypatch.setattr(pyramid, "UNSURE", 0.0)
     embedding = model.encode(np.random.default_rng(1).integers(0, 255, (*shape, 3)).astype(np.uint8))
-    prompts = points((9, 12), (9, 13))
-    again = model._reduce(model.glance(embedding, prompts).logits[:, 0], embedding.plain.features.logits_size)
-    drawn = model.plain.decode(embedding.plain, prompts).logits
+    box = PixelPrompts(boxes=np.array([[1, 2, 2 + pyramid.SMALL_PX, 13]], np.float32))
+    drawn = model.plain.decode(embedding.plain, box, multimask=False).logits[:, 0]
+    decoded = model.decode(embedding, box, multimask=False).logits[:, 0]
+    again = pyramid._reduce(decoded, embedding.plain.features.logits_size, times=2)
     inner = tuple(-(-side // 4) for side in shape)
-    best = drawn[np.arange(2), model.plain.decode(embedding.plain, prompts).scores.argmax(axis=1)]
-    np.testing.assert_allclose(again[:, : inner[0] - 1, : inner[1] - 1], best[:, : inner[0] - 1, : inner[1] - 1])
+    np.testing.assert_allclose(again[:, : inner[0] - 1, : inner[1] - 1], drawn[:, : inner[0] - 1, : inner[1] - 1])
 
 
 def test_the_embedding_keeps_its_own_image(model: PyramidModel, image: NDArray[np.uint8]) -> None:
@@ -135,46 +119,115 @@ def test_the_embedding_keeps_its_own_image(model: PyramidModel, image: NDArray[n
     np.testing.assert_array_equal(model.decode(embedding, small, multimask=False).logits, wanted)
 
 
-def test_masks_of_both_sizes_are_compared(model: PyramidModel) -> None:
-    """A mask drawn at one size is like itself drawn at the other, and unlike its other half."""
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Masks that are given as logits (N, M, h, w)."""
 
-    class Drawn:
-        def __init__(self, logits: NDArray[np.float32]) -> None:
-            self.logits, self.scores = logits, np.zeros(logits.shape[:2], np.float32)
+    logits: NDArray[np.float32]
 
-        def __getitem__(self, keep: NDArray[np.bool_]) -> Drawn:
-            return Drawn(self.logits[keep][:, None])
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """(N, M)."""
+        return np.zeros(self.logits.shape[:2], np.float32)
 
-        def to_masks(self) -> list[list[Mask]]:
-            raise NotImplementedError
+    def __getitem__(self, keep: NDArray[np.bool_]) -> Drawn:
+        return Drawn(self.logits[keep][:, None])
 
-    plain = np.full((1, 2, 8, 8), -1, np.float32)
-    plain[0, 0, 2:6, :4] = plain[0, 1, 2:6, 4:] = 1
-    large = plain.repeat(2, axis=2).repeat(2, axis=3)[:, :, :15]  # padded to other blocks
-    rows = np.array([0])
-    answers = [Answer(objects=rows, masks=Drawn(plain), times=2), Answer(objects=rows, masks=Drawn(large))]
-    (alike,) = pyramid._alike(answers, rows, 2)
-    assert alike.tolist() == [[k % 2 == n % 2 for k in range(4)] for n in range(4)]
+    def to_masks(self) -> list[list[Mask]]:
+        """Not asked for."""
+        raise NotImplementedError
 
 
-def test_candidates_differ(model: PyramidModel, image: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the six masks of both sizes come the best three that are not alike, best first."""
-    assert pyramid._differing_first(np.array([2, 0, 1]), np.eye(3, dtype=bool)).tolist() == [2, 0, 1]
-    alike = np.eye(4, dtype=bool)
-    alike[2, 0] = alike[0, 2] = True
-    assert pyramid._differing_first(np.array([2, 0, 3, 1]), alike).tolist() == [2, 3, 1, 0]
-    monkeypatch.setattr(pyramid, "UNSURE", 1.0)
-    monkeypatch.setattr(pyramid, "ALIKE", 1.0)
-    embedding = model.encode(image)
-    decoded = model.decode(embedding, points((40, 45), (3, 4)))
+def test_masks_of_all_sizes_are_compared() -> None:
+    """A mask drawn at one size is like itself drawn at another, and unlike its other half; where there is none, 0."""
+    plain = np.full((2, 2, 8, 8), -1, np.float32)
+    plain[:, 0, 2:6, :4] = plain[:, 1, 2:6, 4:] = 1
+    large = plain[1:].repeat(2, axis=2).repeat(2, axis=3)[:, :, :15]  # padded to other blocks
+    small = np.pad(plain[:, :, ::2, ::2], ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=-1)
+    rows = np.arange(2)
+    answers = [
+        Answer(objects=rows, masks=Drawn(plain), times=2),
+        Answer(objects=rows, masks=Drawn(small), times=4),
+        Answer(objects=rows[1:], masks=Drawn(large)),
+    ]
+    overlaps = pyramid._overlaps(answers, rows, 2, (8, 8), 2)
+    same = np.array([[k % 2 == n % 2 for k in range(6)] for n in range(6)])
+    assert (overlaps[1][same] > 0.7).all()
+    assert (overlaps[1][~same] < 0.2).all()
+    np.testing.assert_array_equal(overlaps[0][:4, :4], overlaps[1][:4, :4])
+    assert not overlaps[0][4:].any()
+
+
+def test_masks_that_tell_most_are_given() -> None:
+    """Two that agree come before one that is surer but alone, once; then what is not yet covered."""
+    overlaps = np.eye(4, dtype=np.float32)[None]
+    overlaps[0, 1, 2] = overlaps[0, 2, 1] = 0.9
+    scores = np.array([[0.5, 0.45, 0.44, 0.1]], np.float32)
+    taken, ranks = pyramid._telling(scores, overlaps, 3)
+    assert taken.tolist() == [[1, 0, 3]]
+    assert ranks[0, 0] > ranks[0, 1] > ranks[0, 2]
+    alone, kept = pyramid._telling(scores, np.eye(4, dtype=np.float32)[None], 3)
+    assert alone.tolist() == [[0, 1, 2]]
+    assert (np.diff(kept) < 0).all()
+    missing, _ = pyramid._telling(np.array([[0.5, -np.inf, -np.inf, 0.4]], np.float32), overlaps, 2)
+    assert missing.tolist() == [[0, 3]]
+
+
+@given(
+    scores=hnp.arrays(np.float32, (3, 6), elements=st.floats(0, 1, width=32)),
+    masks=hnp.arrays(np.bool_, (3, 6, 12)),
+    some=st.integers(3, 6),
+)
+def test_scores_keep_their_mean_and_their_order(
+    scores: NDArray[np.float32], masks: NDArray[np.bool_], some: int
+) -> None:
+    cells = masks.astype(np.float32)
+    common, area = cells @ cells.transpose(0, 2, 1), cells.sum(axis=2)
+    overlaps = common / np.maximum(area[:, :, None] + area[:, None] - common, 1)
+    scores[:, some:] = -np.inf
+    taken, ranks = pyramid._telling(scores, overlaps, 3)
+    assert (taken < some).all()
+    assert all(len(set(row)) == 3 for row in taken.tolist())
+    assert np.isfinite(ranks).all()
+    assert (ranks[:, 0] >= ranks.max(axis=1)).all()
+
+
+def test_a_click_is_asked_for_at_all_sizes(model: PyramidModel, image: NDArray[np.uint8]) -> None:
+    embedding, prompts = model.encode(image), points((40, 45), (3, 4))
     every = np.concatenate(
         [
-            model.plain.decode(embedding.plain, points((40, 45), (3, 4))).scores,
-            model.large.decode(embedding.enlarged[0], points((40, 45), (3, 4))).scores,
+            model.plain.decode(embedding.plain, prompts).scores,
+            model.reduced.decode(model.reduced.encode(image), prompts).scores,
+            model.large.decode(model.large.encode(image), prompts).scores,
         ],
         axis=1,
     )
-    np.testing.assert_allclose(decoded.scores, -np.sort(-every, axis=1)[:, :3], atol=1e-4)
+    first = model._by_clicks(embedding, prompts, multimask=True, unsure=1.0)
+    assert sorted(embedding.others) == [0.5, 2]
+    candidates = np.concatenate([answer.masks.scores for answer in first._answers], axis=1)
+    np.testing.assert_allclose(candidates, every, atol=1e-4)
+    sure = model.encode(image)
+    model._by_clicks(sure, prompts, multimask=True, unsure=0.0)
+    assert list(sure.others) == [0.5], "enlarged only where no answer is sure"
+
+
+def test_a_reduced_frame_speaks_of_the_same_pixels() -> None:
+    frame = NativeFrame(block_px=32, zoom=0.5)
+    image = np.zeros((41, 51, 3), np.uint8)
+    image[20:22, 32:34] = 255
+    image[40, 50] = 200
+    prepared = frame.prepare(image)
+    assert prepared.shape == (1, 3, 32, 32)
+    assert prepared[0, 0, 10, 16] == 1
+    assert prepared[0, 0, 20, 25] == pytest.approx(200 / 255), "the last pixel is not darkened by what is beyond"
+    np.testing.assert_allclose(frame.to_frame(np.array([32.5, 20.5], np.float32), (41, 51)), [16, 10])
+    assert frame.logits_size((41, 51)) == (8, 8)
+    logits = torch.full((8, 8), -9.0)
+    logits[1:3, 2:5] = 9
+    fine, row, col = frame.to_image(logits, (41, 51))
+    rows, cols = np.nonzero(fine.numpy() > 0)
+    assert (rows.min() + row, rows.max() + row) == (8, 23)
+    assert (cols.min() + col, cols.max() + col) == (16, 39)
 
 
 def test_an_enlarged_frame_speaks_of_the_same_pixels() -> None:
