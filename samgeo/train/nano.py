@@ -143,7 +143,7 @@ def begin(weights: Path, folder: Path) -> None:
 
 
 def export(folder: Path, out: Path, *, last: bool = False) -> None:
-    """The averaged weights of the last checkpoint as a safetensors file of 16-bit numbers.
+    """The averaged weights of the last checkpoint as a safetensors file, most of it 16-bit numbers.
 
     last: the last weights instead, which are better after a run too short for the average to forget its start.
     """
@@ -152,11 +152,16 @@ def export(folder: Path, out: Path, *, last: bool = False) -> None:
         if (folder / file).exists():
             taught = torch.load(folder / file, weights_only=True)
             chosen |= {f"{part}.{name}": value for name, value in taught.items()}
-    tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in chosen.items()}
+    tensors = {name: tensor.half() if _fits_in_half(name, tensor) else tensor for name, tensor in chosen.items()}
     before = folder / BEFORE
     steps = step + (int(before.read_text()) if before.exists() else 0)
     metadata = {"architecture": "nano", "name": "samgeo-nano", "steps": str(steps)}
     write_weights(tensors, out, metadata, overwrite=True)
+
+
+def _fits_in_half(name: str, tensor: Tensor) -> bool:
+    """Whether 16 bits are enough; the variances of activations go beyond what they hold, 65,504."""
+    return tensor.is_floating_point() and not name.endswith((".running_mean", ".running_var"))
 
 
 def _trained(folder: Path, *, last: bool) -> tuple[dict[str, Tensor], int]:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from samgeo.errors import UsageError
-from samgeo.model.weights import load_model
+from samgeo.model.weights import load_model, load_network
 from samgeo.pixels import Mask, PixelPrompts
 from samgeo.train import nano
 from samgeo.train.calibrate import calibrate
@@ -121,6 +121,17 @@ def test_a_checkpoint_goes_on_in_another_memory_format(
     shutil.copytree(tmp_path / "same", tmp_path / "other")
     same, other = run("same", 3, torch.contiguous_format), run("other", 3, torch.channels_last)
     assert (same - other).abs().mean() < tolerance * (same - before).abs().mean()
+
+
+def test_statistics_beyond_what_16_bits_hold_are_exported(tmp_path: Path) -> None:
+    sam = nano.build_nano()
+    sam.get_buffer("image_encoder.stage16.3.norm.running_var").fill_(1e5)
+    average = torch.optim.swa_utils.AveragedModel(sam)
+    state = {"step": 1, "model": sam.state_dict(), "average": average.state_dict(), "optimizer": None}
+    torch.save(state, tmp_path / "checkpoint.pt")
+    nano.export(tmp_path, tmp_path / "mine.safetensors")
+    stored = load_network(tmp_path / "mine.safetensors").sam.state_dict()
+    assert (stored["image_encoder.stage16.3.norm.running_var"] == 1e5).all()
 
 
 def test_a_run_does_not_change_its_optimizer(files: list[Path], tmp_path: Path) -> None:
