@@ -9,7 +9,7 @@ are encoded when a prompt first asks for them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import overload
@@ -129,7 +129,7 @@ class PyramidModel:
         answers = [self._ask(zoom, embedding, prompts, everyone, multimask=multimask) for zoom in (1, 1 / self.zoom)]
         closer = np.flatnonzero(np.max([answer.masks.scores.max(axis=1) for answer in answers], axis=0) <= unsure)
         if closer.size:
-            answers.append(self._ask(self.zoom, embedding, prompts, closer, multimask=multimask))
+            answers.append(self._ask(self.zoom, embedding, prompts, closer, multimask=multimask, optional=True))
         return self._merged(answers, embedding, objects=len(prompts), multimask=multimask)
 
     def _by_extent(self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool) -> MergedMasks:
@@ -144,6 +144,11 @@ class PyramidModel:
             for zoom, suits in sizes
             if suits.any() or (zoom == 1 and not len(prompts))
         ]
+        unsure = np.sort(np.concatenate([a.objects[(a.masks.scores <= UNSURE).all(axis=1)] for a in answers]))
+        if unsure.size and prompts.masks is None:
+            answers += [
+                self._ask(zoom, embedding, prompts, unsure, multimask=True, optional=True) for zoom in self._sizes
+            ]
         return self._merged(answers, embedding, objects=len(prompts), multimask=multimask)
 
     def _ask(
@@ -154,8 +159,9 @@ class PyramidModel:
         objects: NDArray[np.intp],
         *,
         multimask: bool,
+        optional: bool = False,
     ) -> Answer:
-        """What is seen of some objects at one size; of those clicked at, enlarged, only what a window holds."""
+        """What is seen of some objects at one size. optional: enlarged, only of those that a window holds."""
         model = self._sizes[zoom]
         if zoom == 1:
             seen = embedding.plain
@@ -166,8 +172,8 @@ class PyramidModel:
         asked, times = prompts[objects], round(self.zoom / zoom)
         if asked.masks is not None and times > 1:
             asked = replace(asked, masks=_reduce(asked.masks, seen.features.logits_size, times=times))
-        optional = zoom > 1 and asked.boxes is None and asked.masks is None
-        answered, masks = decode_nearby(model, seen, asked, multimask=multimask, small=np.full(objects.size, optional))
+        small = np.full(objects.size, optional and zoom > 1)
+        answered, masks = decode_nearby(model, seen, asked, multimask=multimask, small=small)
         return Answer(objects=objects[answered], masks=masks, times=times)
 
     def _merged(
@@ -226,12 +232,11 @@ def _choose(
 
     They are compared on a grid of `size` (h, w), whose cells are so many `times` those of the whole's logits.
     """
-    places = np.full((objects, len(answers) * count), -1, dtype=np.intp)
+    places = np.full((objects, sum(answer.masks.scores.shape[1] for answer in answers)), -1, dtype=np.intp)
     scores = np.full(places.shape, -np.inf, dtype=np.float32)
     start = 0
-    for k, answer in enumerate(answers):
+    for columns, answer in _columns(answers):
         rows, own = answer.objects, answer.masks.scores
-        columns = slice(k * count, (k + 1) * count)
         places[rows, columns] = start + np.arange(own.size).reshape(own.shape)
         scores[rows, columns] = own
         start += own.size
@@ -239,8 +244,17 @@ def _choose(
     ranks = np.take_along_axis(scores, order, axis=1)
     several = np.flatnonzero((places >= 0).sum(axis=1) > count)
     for some in (several[k : k + COMPARED_AT_ONCE] for k in range(0, several.size, COMPARED_AT_ONCE)):
-        order[some], ranks[some] = _telling(scores[some], _overlaps(answers, some, count, size, times), count)
+        order[some], ranks[some] = _telling(scores[some], _overlaps(answers, some, size, times), count)
     return np.take_along_axis(places, order, axis=1), ranks
+
+
+def _columns(answers: Sequence[Answer]) -> Iterator[tuple[slice, Answer]]:
+    """Where the masks of each answer are among all candidates for an object."""
+    first = 0
+    for answer in answers:
+        count = answer.masks.scores.shape[1]
+        yield slice(first, first + count), answer
+        first += count
 
 
 def _telling(
@@ -269,11 +283,11 @@ def _telling(
 
 
 def _overlaps(
-    answers: Sequence[Answer], objects: NDArray[np.intp], count: int, size: tuple[int, int], times: int
+    answers: Sequence[Answer], objects: NDArray[np.intp], size: tuple[int, int], times: int
 ) -> NDArray[np.float32]:
     """(n, K, K) IoU of each two candidates for some objects; 0 where one is empty or there is none."""
-    inside = torch.zeros(objects.size, len(answers) * count, *size)
-    for k, answer in enumerate(answers):
+    inside = torch.zeros(objects.size, sum(answer.masks.scores.shape[1] for answer in answers), *size)
+    for columns, answer in _columns(answers):
         own = np.flatnonzero(np.isin(objects, answer.objects))
         keep = np.zeros(answer.masks.scores.shape, dtype=bool)
         keep[np.searchsorted(answer.objects, objects[own])] = True
@@ -282,7 +296,7 @@ def _overlaps(
         if answer.times > times:
             larger = F.interpolate(drawn[:, None], scale_factor=answer.times / times, mode="bilinear")
             drawn = larger[:, 0, : size[0], : size[1]]
-        inside[own, k * count : (k + 1) * count] = (drawn > 0).float().unflatten(0, (-1, count))
+        inside[own, columns] = (drawn > 0).float().unflatten(0, (own.size, columns.stop - columns.start))
     cells = inside.flatten(2)  # (n, K, h w)
     common, area = cells @ cells.transpose(1, 2), cells.sum(dim=2)
     return (common / (area[:, :, None] + area[:, None] - common).clamp(min=1)).numpy()

@@ -49,7 +49,10 @@ def test_the_default_looks_at_three_sizes_and_the_network_alone_at_one() -> None
     assert MODELS["sam-vit-b"].zoom == 1
 
 
-def test_the_size_of_a_box_decides(model: PyramidModel, image: NDArray[np.uint8]) -> None:
+def test_the_size_of_a_box_decides(
+    model: PyramidModel, image: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pyramid, "UNSURE", 0.0)
     embedding = model.encode(image)
     large = PixelPrompts(boxes=np.array([[5, 5, 5 + pyramid.SMALL_PX, 20]], np.float32))
     decoded = model.decode(embedding, large, multimask=False)
@@ -68,6 +71,24 @@ def test_the_size_of_a_box_decides(model: PyramidModel, image: NDArray[np.uint8]
     together = model.decode(embedding, mixed, multimask=False)
     np.testing.assert_allclose(together.scores[1:3], decoded.scores, atol=1e-4)
     np.testing.assert_allclose(together.scores[0], together.scores[3], atol=1e-4)
+
+
+def test_a_box_that_is_unsure_is_asked_for_at_all_sizes(
+    model: PyramidModel, image: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of its own mask and three of each size the one that most agree with; objects that are sure stay as they are."""
+    boxes = PixelPrompts(boxes=np.array([[5, 5, 70, 60], [20, 25, 60, 64]], np.float32))
+    monkeypatch.setattr(pyramid, "UNSURE", 0.0)
+    sure = model.decode(model.encode(image), boxes, multimask=False)
+    monkeypatch.setattr(pyramid, "UNSURE", float(np.mean(sure.scores)))
+    embedding = model.encode(image)
+    decoded = model.decode(embedding, boxes, multimask=False)
+    assert sorted(embedding.others) == [0.5, 2]
+    (kept,) = np.flatnonzero(sure.scores[:, 0] > pyramid.UNSURE)
+    np.testing.assert_array_equal(decoded.logits[kept], sure.logits[kept])
+    (unsure,) = np.flatnonzero(sure.scores[:, 0] <= pyramid.UNSURE)
+    assert not np.array_equal(decoded.scores[unsure], sure.scores[unsure])
+    assert [answer.masks.scores.shape[1] for answer in decoded._answers] == [1, 1, 3, 3, 3]
 
 
 def test_an_earlier_mask_has_a_size_too(model: PyramidModel, image: NDArray[np.uint8]) -> None:
@@ -100,8 +121,11 @@ def test_the_best_mask_of_a_click_is_drawn_again_as_if_it_were_an_earlier_one(
 
 
 @pytest.mark.parametrize("shape", [(96, 80), (33, 47), (100, 70), (16, 16)])
-def test_plain_logits_come_back_as_they_were(model: PyramidModel, shape: tuple[int, int]) -> None:
+def test_plain_logits_come_back_as_they_were(
+    model: PyramidModel, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
+) -> None:
     """A mask that was drawn at the plain size, given back as a prompt, is what the plain size sees."""
+    monkeypatch.setattr(pyramid, "UNSURE", 0.0)
     embedding = model.encode(np.random.default_rng(1).integers(0, 255, (*shape, 3)).astype(np.uint8))
     box = PixelPrompts(boxes=np.array([[1, 2, 2 + pyramid.SMALL_PX, 13]], np.float32))
     drawn = model.plain.decode(embedding.plain, box, multimask=False).logits[:, 0]
@@ -150,7 +174,7 @@ def test_masks_of_all_sizes_are_compared() -> None:
         Answer(objects=rows, masks=Drawn(small), times=4),
         Answer(objects=rows[1:], masks=Drawn(large)),
     ]
-    overlaps = pyramid._overlaps(answers, rows, 2, (8, 8), 2)
+    overlaps = pyramid._overlaps(answers, rows, (8, 8), 2)
     same = np.array([[k % 2 == n % 2 for k in range(6)] for n in range(6)])
     assert (overlaps[1][same] > 0.7).all()
     assert (overlaps[1][~same] < 0.2).all()
