@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 1.0
 """How long work may go on after the client is gone."""
+LAST_WORDS_SECONDS = 0.5
+"""How long the reader of a channel that broke may take to notice."""
 MOST_WAITING = 256
 """Requests that may wait; a client that sends more does not read its answers."""
 LOOKS = frozenset({"preview", "prefetch"})
@@ -63,6 +65,7 @@ class Server:
         reader.start()
         while (request := self._next()) is not None:
             self._answer(request, self._do(request))
+        reader.join(LAST_WORDS_SECONDS)  # a thread that still starts or ends when Python does may abort the process
         return self._code
 
     def _next(self) -> Request | None:
@@ -169,13 +172,13 @@ class Server:
 
     def _end(self) -> None:
         """No more requests; what is being worked on has a moment, since nothing can stop it from here."""
+        timer = threading.Timer(GRACE_SECONDS, os._exit, [self._code])
+        timer.daemon = True
+        timer.start()
         with self._changed:
             self._ends = True
             self._waiting.clear()
             self._changed.notify()
-        timer = threading.Timer(GRACE_SECONDS, os._exit, [self._code])
-        timer.daemon = True
-        timer.start()
 
 
 def _outdates(newer: Request, older: Request) -> bool:
