@@ -33,7 +33,7 @@ CELLS_AT_ONCE_ON_A_CARD = 2**18
 """... and enough for a graphics card."""
 
 SIZES = 4
-"""So many sizes of embeddings have their cells' positions kept: a tile, a window of it, and those of another zoom."""
+"""So many sizes of embeddings have their cells' positions kept: a tile, a window of it, and those of other zooms."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -31,7 +31,7 @@ from samgeo.pixels import Mask, PixelPrompts
 SMALL_PX = 48
 """An object is small if the longer side of its box is below this, in pixels of the image."""
 UNSURE = 0.4
-"""At one look an answer to clicks alone is unsure if none of its scores is above this."""
+"""An answer to a box, or to clicks at one look, is unsure if none of its scores is above this."""
 LIKELY = 0.5
 """A mask gets the name of its likeliest class if that is at least this probable."""
 SPREAD = 0.2
@@ -98,18 +98,19 @@ class PyramidModel:
     def decode(self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool = True) -> MergedMasks:
         """Masks for each of N prompted objects: M = 3 with `multimask` (ambiguity-aware), else M = 1.
 
-        An object with a box or an earlier mask is asked for at the size that suits it. One with clicks alone is asked
-        for at all sizes, and of all masks come those that tell most of what it may be, see `_telling`; then the best is
-        drawn again, as if it were an earlier mask. Raises PromptError for coordinates that are not finite, or masks of
-        another size than `logits` have.
+        An object with a box or an earlier mask is asked for at the size that suits it. One with clicks alone, or a box
+        whose answer is unsure, is asked for at all sizes, and of all masks come those that tell most of what it may be,
+        see `_telling`; of clicks the first, the best, is drawn again, as if it were an earlier mask. Raises PromptError
+        for coordinates that are not finite, or masks of another size than `logits` have.
         """
         if prompts.boxes is not None or prompts.masks is not None:
             return self._by_extent(embedding, prompts, multimask=multimask)
         first = self._by_clicks(embedding, prompts, multimask=multimask, unsure=math.inf)
-        keep = np.arange(first.scores.shape[1]) == first.scores.argmax(axis=1)[:, None]  # (N, M)
+        keep = np.zeros(first.scores.shape, dtype=bool)
+        keep[:, 0] = True
         again = self._by_extent(embedding, replace(prompts, masks=first[keep].logits[:, 0]), multimask=False)
         everyone, chosen = np.arange(len(prompts)), np.arange(keep.size).reshape(keep.shape)
-        chosen[keep] = keep.size + everyone
+        chosen[:, 0] = keep.size + everyone
         return MergedMasks(
             [Answer(objects=everyone, masks=masks) for masks in (first, again)],
             chosen,
@@ -133,7 +134,7 @@ class PyramidModel:
         return self._merged(answers, embedding, objects=len(prompts), multimask=multimask)
 
     def _by_extent(self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool) -> MergedMasks:
-        """At the size that suits the box or the earlier mask of each."""
+        """At the size that suits the box or the earlier mask of each, and at all where a box alone is unsure."""
         size = self._logits_size(embedding)
         if prompts.masks is not None and prompts.masks.shape[1:] != size:
             raise PromptError(f"mask prompts of {prompts.masks.shape[1:]}: expected logits of {size}")
@@ -144,11 +145,12 @@ class PyramidModel:
             for zoom, suits in sizes
             if suits.any() or (zoom == 1 and not len(prompts))
         ]
-        unsure = np.sort(np.concatenate([a.objects[(a.masks.scores <= UNSURE).all(axis=1)] for a in answers]))
-        if unsure.size and prompts.masks is None:
-            answers += [
-                self._ask(zoom, embedding, prompts, unsure, multimask=True, optional=True) for zoom in self._sizes
-            ]
+        if prompts.masks is None:
+            unsure = np.sort(np.concatenate([a.objects[(a.masks.scores <= UNSURE).all(axis=1)] for a in answers]))
+            if unsure.size:
+                answers += [
+                    self._ask(zoom, embedding, prompts, unsure, multimask=True, optional=True) for zoom in self._sizes
+                ]
         return self._merged(answers, embedding, objects=len(prompts), multimask=multimask)
 
     def _ask(
@@ -303,11 +305,10 @@ def _overlaps(
 
 
 def _extents_px(prompts: PixelPrompts, *, cell_px: float) -> NDArray[np.float64]:
-    """(N,) longer sides of the boxes, or of the earlier masks, in pixels of the image; NaN where neither says."""
+    """(N,) longer sides of the boxes, or of the earlier masks, in pixels of the image; NaN for empty masks."""
     if prompts.boxes is not None:
         corners, times = prompts.boxes.reshape(-1, 2, 2).astype(np.float64), 1.0
-    elif prompts.masks is not None:
-        corners, times = mask_corners(prompts.masks), cell_px
     else:
-        return np.full(len(prompts), np.nan)
+        assert prompts.masks is not None
+        corners, times = mask_corners(prompts.masks), cell_px
     return np.asarray(np.abs(corners[:, 1] - corners[:, 0]).max(axis=1) * times)
