@@ -38,17 +38,17 @@ from samgeo.train.scenes import make_scene
 from samgeo.train.team import team
 
 WEIGHTS = {
-    "scenes": 6.0,
-    "buildings_oam_banepa": 1.6,
+    "scenes": 5.0,
+    "buildings_oam_banepa": 1.4,
     "buildings_oam_tanzania": 1.4,
     "buildings_oam_uganda": 1.2,
-    "fields_naip_us": 2.2,
+    "fields_naip_us": 1.8,
     "ships_s2": 1.2,
-    "solar_gsi_japan": 1.1,
-    "roads_gsi_japan": 0.9,
-    "landcover_dubai": 0.5,
+    "solar_gsi_japan": 1.5,
+    "roads_gsi_japan": 2.5,
+    "landcover_dubai": 0.7,
     "forest_amazon_s2": 0.6,
-    "flood_aerial": 0.3,
+    "flood_aerial": 0.5,
     "flood_s2_sen1floods11": 0.3,
 }
 """How often each group is drawn from, in proportion; a source's enlarged and recoloured copies count with it."""
