@@ -93,7 +93,7 @@ def draw_crop(labelled: LabelledImage, rng: np.random.Generator, *, size_px: int
 
 
 def _by_size(masks: Sequence[Mask], rng: np.random.Generator) -> NDArray[np.intp]:
-    """All positions in random order, large objects sooner; by chance alone nearly all would be cars and trees."""
+    """All positions in random order, long objects sooner; by chance alone nearly all would be cars and trees."""
     side = np.array([max(mask.window.shape) for mask in masks])
     return np.argsort(rng.exponential(size=len(masks)) / side)
 

@@ -55,9 +55,10 @@ def test_an_image_without_objects_gives_no_crop() -> None:
     assert draw_crop(empty, np.random.default_rng(0), size_px=64, objects=3) is None
 
 
-def test_large_objects_are_drawn_sooner() -> None:
+@pytest.mark.parametrize("width", [1, 20])
+def test_long_objects_are_drawn_sooner_however_thin(width: int) -> None:
     small, large = np.zeros((40, 40), dtype=bool), np.zeros((40, 40), dtype=bool)
-    small[:2, :2], large[10:30, 10:30] = True, True
+    small[:2, :2], large[10:30, 10 : 10 + width] = True, True
     rng = np.random.default_rng(0)
     first = [int(_by_size([Mask.from_array(small), Mask.from_array(large)], rng)[0]) for _ in range(400)]
     assert np.mean(first) == pytest.approx(20 / 22, abs=0.05)

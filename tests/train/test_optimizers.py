@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from samgeo.model.nano_network import build_nano
-from samgeo.train.optimizers import FEWEST_ROWS, Muon, make_optimizers
+from samgeo.train.optimizers import ADAMW_RMS, FEWEST_ROWS, Muon, make_optimizers, orthogonal
 
 RATE = 0.01
 
@@ -45,10 +45,39 @@ def test_the_step_of_a_matrix_is_orthogonal(shape: tuple[int, ...], memory_forma
     parameter.grad = grad.clone()
     Muon([parameter], learning_rate=RATE, weight_decay=0).step()
     step = (parameter.detach() - start).reshape(shape[0], -1)
-    values = torch.linalg.svdvals(step) / (RATE * 0.2 * math.sqrt(max(step.shape)))
+    values = torch.linalg.svdvals(step) / (RATE * ADAMW_RMS * math.sqrt(max(step.shape)))
     assert values.min() > 0.5
     assert values.max() < 1.4
     assert float((step * grad.reshape(step.shape)).sum()) < 0, "downhill"
+
+
+@pytest.mark.parametrize("shape", [(32, 48), (64, 24), (16, 200)])
+def test_a_matrix_goes_where_pytorchs_muon_takes_it(shape: tuple[int, int]) -> None:
+    """Which multiplies in 16 bit: to a twentieth of a step, through several of them."""
+    torch.manual_seed(1)
+    start = torch.randn(shape)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    first = Muon([ours], learning_rate=RATE, weight_decay=0.1)
+    second = torch.optim.Muon([theirs], lr=RATE, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(4):
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.clone()
+        first.step()
+        second.step()
+    moved, apart = (ours - start).detach(), (ours - theirs).detach()
+    assert float(apart.square().mean() / moved.square().mean()) < 0.05**2
+
+
+def test_the_iteration_keeps_its_accuracy_on_a_matrix_whose_directions_differ_much() -> None:
+    torch.manual_seed(2)
+    left, right = torch.linalg.qr(torch.randn(48, 48))[0], torch.linalg.qr(torch.randn(200, 48))[0]
+    values = torch.logspace(-5, 0, 48)
+    a, b, c = 3.4445, -4.7750, 2.0315
+    expected = (values / values.norm()).double()
+    for _ in range(5):
+        expected = a * expected + b * expected**3 + c * expected**5
+    found = left.T @ orthogonal((left * values) @ right.T) @ right
+    assert torch.allclose(found, torch.diag(expected).float(), atol=5e-3)
 
 
 def test_tokens_are_left_to_adamw() -> None:
