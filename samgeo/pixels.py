@@ -6,6 +6,7 @@ Rows and columns are integers that name whole pixels. Nothing here knows where o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -199,3 +200,9 @@ class Mask:
         part = self.pixels[inside.shift(-self.window.row, -self.window.col).slices()]
         cut = Mask.from_array(part)
         return replace(self, window=cut.window.shift(inside.row, inside.col), pixels=cut.pixels)
+
+
+def boxes_of(masks: Sequence[Mask]) -> NDArray[np.float32]:
+    """(N, 4) x_min, y_min, x_max, y_max: the outer edges of the outermost pixels; integers are pixel centres."""
+    edges = [(w.col, w.row, w.col_end, w.row_end) for w in (mask.window for mask in masks)]
+    return np.array(edges, dtype=np.float32).reshape(-1, 4) - np.float32(0.5)

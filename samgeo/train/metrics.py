@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from samgeo.model.contract import DecodedMasks, Embedding, PromptableModel
-from samgeo.pixels import BACKGROUND, FOREGROUND, PADDING, Mask, PixelPrompts, Window
+from samgeo.pixels import BACKGROUND, FOREGROUND, PADDING, Mask, PixelPrompts, Window, boxes_of
 from samgeo.train.labelled import LabelledImage
 
 DECODE_AT_ONCE = 32
@@ -172,12 +172,6 @@ def next_click(mask: Mask, truth: Mask) -> tuple[int, int, int]:
     if depth == 0:
         return 0, 0, PADDING
     return frame.col + col, frame.row + row, FOREGROUND if missed[2] >= surplus[2] else BACKGROUND
-
-
-def boxes_of(masks: Sequence[Mask]) -> NDArray[np.float32]:
-    """(N, 4) x_min, y_min, x_max, y_max: the outer edges of the outermost pixels; integers are pixel centres."""
-    windows = [mask.window for mask in masks]
-    return np.array([(w.col, w.row, w.col_end, w.row_end) for w in windows], dtype=np.float32) - np.float32(0.5)
 
 
 def _try(model: PromptableModel, embedding: Embedding, labelled: LabelledImage, clicks: int) -> list[Trial]:

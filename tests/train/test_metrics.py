@@ -7,13 +7,12 @@ from scipy import ndimage
 from benchmarks import calibration, quality
 from benchmarks.baselines import filled_box, grabcut, region_growing
 from samgeo.errors import PromptError
-from samgeo.pixels import BACKGROUND, FOREGROUND, PADDING, Mask, Window
+from samgeo.pixels import BACKGROUND, FOREGROUND, PADDING, Mask, Window, boxes_of
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.metrics import (
     Figures,
     Protocol,
     Trial,
-    boxes_of,
     by_source,
     choose_windows,
     deepest,
@@ -94,6 +93,7 @@ def test_a_click_goes_where_the_error_is_deepest():
 def test_boxes_run_along_the_outer_edges_of_pixels():
     mask = Mask(window=Window(row=3, col=7, height=2, width=4), pixels=np.ones((2, 4), dtype=bool))
     np.testing.assert_array_equal(boxes_of([mask]), [[6.5, 2.5, 10.5, 4.5]])
+    assert boxes_of([]).shape == (0, 4)
 
 
 @settings(max_examples=20)
