@@ -34,7 +34,8 @@ class Settings:
     exclusive: bool = False
     """No two features overlap: of overlapping ones the higher score, then the smaller area, keeps the pixels."""
     aoi: Any = None
-    """Keep objects whose representative point is inside: a geometry in the raster's CRS, a GeoDataFrame, or a file."""
+    """Keep objects whose representative point is inside: a geometry in the raster's CRS, a GeoDataFrame, or a file.
+    Without prompts no window farther away than a window is long is looked at."""
     min_area_m2: float = 0.0
     """Drop smaller features, after stitching; ground square metres."""
     simplify_m: float = 0.0

@@ -126,6 +126,15 @@ def test_dry_run_writes_nothing(scene):
     assert sorted(Path.cwd().rglob("*")) == before
 
 
+def test_dry_run_counts_the_tiles_near_the_area_of_interest(scene):
+    corner = shapely.box(WEST, NORTH - 5, WEST + 5, NORTH)
+    geopandas.GeoSeries([corner], crs="EPSG:32633").to_file("aoi.gpkg")
+    for options, tiles in (([], 25), (["--aoi", "aoi.gpkg"], 4)):
+        done = run("segment", "scene.tif", "o.gpkg", *options, "--tile", "32", "--overlap", "14", "--dry-run")
+        assert done.exit_code == 0, done.output
+        assert f"tiles    {tiles} of 32 px" in done.stdout
+
+
 def test_dry_run_refuses_what_the_run_would_refuse(scene):
     point = ("--point", comma(inside(scene.masks[0])))
     for wrong, message in (

@@ -41,6 +41,12 @@ def tiled(tile=48, overlap=8, **settings):
     return Settings(tile_px=tile, overlap_px=overlap, use_cache=False, **settings)
 
 
+def on_map(grid, row, col, row_end, col_end):
+    """A rectangle of pixels in map coordinates."""
+    box = shapely.box(col, row, col_end, row_end)
+    return shapely.transform(box, lambda xy: np.stack(grid.to_map(*xy.T), axis=1))
+
+
 @pytest.fixture
 def all_seen(monkeypatch):
     """Everything-mode that asks at every pixel, without the time that takes; `test_automatic` shows it is the same."""
@@ -255,12 +261,58 @@ def test_small_objects_go_after_stitching_and_others_stay_whole_in_the_area_of_i
     grid = grid_of(scene)
     result = segment(scene.image, grid=grid, model=OracleModel(scene), settings=tiled(33, 8, min_area_m2=5.0))
     assert polygons(result) == expected(scene)[1:]
-    aoi = shapely.transform(shapely.box(50, 50, 100, 100), lambda xy: np.stack(grid.to_map(*xy.T), axis=1))
+    aoi = on_map(grid, 50, 50, 100, 100)
     result = segment(scene.image, grid=grid, model=OracleModel(scene), settings=tiled(aoi=aoi))
     assert polygons(result) == expected(scene)[2:]
     for wrong in (shapely.box(0, 0, 1, 1), "nowhere.gpkg", 5):
         with pytest.raises(UsageError, match="--aoi: expected polygons on the raster"):
             segment(scene.image, grid=grid, model=OracleModel(scene), settings=tiled(aoi=wrong))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_area_of_interest_spares_windows_and_changes_no_object_in_it(all_seen, seed):
+    scene = random_scene(seed, height=220, width=260, disjoint=True)
+    grid = grid_of(scene)
+    rng = np.random.default_rng(seed)
+    row, col = rng.integers(0, 200), rng.integers(0, 240)
+    aoi = on_map(grid, row, col, row + 18, col + 18)
+    whole, part = (
+        segment(scene.image, grid=grid, model=OracleModel(scene), settings=tiled(33, 8, aoi=area))
+        for area in (None, aoi)
+    )
+    inside = [f.geometry.wkb for f in whole if aoi.intersects(shapely.point_on_surface(f.geometry))]
+    assert [f.geometry.wkb for f in part] == inside
+    assert part.report["windows"] < 0.6 * whole.report["windows"]
+
+
+def test_an_object_that_reaches_far_out_of_the_area_of_interest_is_seen_from_further_away(all_seen):
+    scene = rectangles((240, 240), (100, 3, 130, 237), (200, 200, 230, 230))
+    grid = grid_of(scene)
+    aoi = on_map(grid, 110, 110, 125, 130)
+    (found,) = segment(scene.image, grid=grid, model=OracleModel(scene), settings=tiled(aoi=aoi))
+    truth = shapely.from_wkb(expected(scene)[0])
+    assert found.geometry.intersection(truth).area / found.geometry.union(truth).area > 0.8
+
+
+def test_a_run_that_was_stopped_goes_on_in_another_area_of_interest(all_seen, tmp_path):
+    """What a window shows does not depend on the area, and so is not looked at again."""
+    scene = random_scene(3, height=220, width=260, disjoint=True)
+    grid = grid_of(scene)
+    first, second = on_map(grid, 10, 10, 60, 60), on_map(grid, 30, 30, 120, 120)
+    output = tmp_path / "found.geojson"
+
+    def stop(progress):
+        if progress.phase == "assembling":
+            raise KeyboardInterrupt
+
+    run = partial(segment, scene.image, grid=grid, model=OracleModel(scene))
+    with pytest.raises(KeyboardInterrupt):
+        run(output=output, settings=tiled(33, 8, aoi=first), progress=stop)
+    there = len(list(journal_folder(output).rglob("tile-*.part")))
+    seen = []
+    again = run(output=output, settings=tiled(33, 8, aoi=second), progress=seen.append)
+    assert seen[0].done >= 0.9 * there > 0
+    assert polygons(again) == polygons(run(settings=tiled(33, 8, aoi=second)))
 
 
 def test_an_object_with_too_many_vertices_is_an_error_that_names_it(all_seen):

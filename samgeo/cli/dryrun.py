@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samgeo.pipeline.checks import check
+from samgeo.pipeline.everything import tiles_near
 from samgeo.raster.reader import Raster
 from samgeo.tiling import Tiling
 
@@ -29,6 +30,7 @@ def describe(
         placed, sought = checked.placed, checked.sought
         tile_px, overlap_px = settings.tile(model.load().tile_px)
         tiling = Tiling(height=grid.height, width=grid.width, tile_px=tile_px, overlap_px=overlap_px)
+        tiles = len(tiling) if placed is not None else len(tiles_near(checked.area, tiling))
         stretch = opened.stretch
         if sought is not None:
             lines, refused = [f"words    {', '.join(sought.words)}: found by {sought.finder.name}"], 0
@@ -39,7 +41,7 @@ def describe(
         f"raster   {opened.name}: {grid.width:,} x {grid.height:,} px of {x_m:.3g} x {y_m:.3g} m",
         f"CRS      {grid.crs.name if grid.crs else 'none'}",
         f"stretch  {', '.join(f'{a:g} to {b:g}' for a, b in zip(stretch.low, stretch.high, strict=True))}",
-        f"tiles    {len(tiling):,} of {tile_px} px, {overlap_px} px shared",
+        f"tiles    {tiles:,} of {tile_px} px, {overlap_px} px shared",
         f"model    {model.name}",
         *(lines or ["prompts  none: everything in the raster"]),
         f"output   {output}: can be written",

@@ -116,7 +116,7 @@ keeping_options = together(
         type=click.Choice(["whole", "part", "subpart", "best", "all"]),
         help="What to keep where masks nest.  [default: best with prompts, the model's without]",
     ),
-    headed("Keeping", "--aoi", metavar="FILE", help="Keep objects inside these polygons; any vector file."),
+    headed("Keeping", "--aoi", metavar="FILE", help="Look at and keep what is inside these polygons; any vector file."),
     headed("Keeping", "--exclusive", is_flag=True, help="No two features overlap."),
     headed(
         "Keeping",

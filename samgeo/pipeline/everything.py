@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from samgeo.pipeline.assembly import add_object, add_stitched
@@ -20,6 +24,7 @@ from samgeo.settings import Settings
 from samgeo.stitch.levels import Distant, Level, open_ends, take_from_afar
 from samgeo.stitch.link import link
 from samgeo.stitch.table import MaskTable
+from samgeo.tiling import Tile, Tiling
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,20 +41,37 @@ class Choice:
     """What is taken from further away."""
 
 
-def tile_jobs(run: Run, journal: Journal) -> list[TileJob]:
-    """One job for every tile, and for every tile in larger pixels until one of them shows the whole raster."""
+def tile_jobs(run: Run, journal: Journal, area: Any = None) -> list[TileJob]:
+    """One job for every tile, and for every tile in larger pixels until one of them shows the whole raster.
+
+    area: what `read_aoi` gave; tiles that are farther away from it than a window is long are left out. Objects longer
+    than that are seen from further away, where a window is longer.
+    """
     return [
         TileJob(run=far, window=tile.read, part=_part(journal, far.scale, tile.index), tile=tile)
         for far in (run, *(run.from_afar(scale) for scale in run.tiling.scales))
-        for tile in far.tiling
+        for tile in tiles_near(area, far.tiling, far.scale)
     ]
 
 
-def choose(run: Run, journal: Journal) -> Choice:
+def tiles_near(area: Any, tiling: Tiling, scale: int = 1) -> list[Tile]:
+    """The tiles that are no farther away from the area than a window is long; all, if there is none.
+
+    area: what `read_aoi` gave. scale: size of the tiling's pixels in those of the area.
+    """
+    tiles = list(tiling)
+    if area is None:
+        return tiles
+    cores = [tile.core.scaled(scale) for tile in tiles]
+    edges = np.array([(core.col, core.row, core.col_end, core.row_end) for core in cores], dtype=float)
+    return list(compress(tiles, shapely.dwithin(area, shapely.box(*edges.T), tiling.tile_px * scale)))
+
+
+def choose(run: Run, journal: Journal, jobs: Sequence[TileJob]) -> Choice:
     """Stitch what the tile jobs found; they must be done."""
-    near = _stitched(run, journal)
+    near = _stitched(run, journal, jobs)
     ends = open_ends(near.stitched, near.crops)
-    far = [_stitched(run.from_afar(scale), journal) for scale in run.tiling.scales]
+    far = [_stitched(run.from_afar(scale), journal, jobs) for scale in run.tiling.scales]
     kept, distant = take_from_afar(near, ends, far)
     return Choice(near=near, kept=kept, ends=ends, distant=distant)
 
@@ -63,7 +85,7 @@ def refine_jobs(distant: Sequence[Distant], run: Run, journal: Journal) -> Itera
             scale=scale,
             seeds=_part(journal, scale, index),
             indices=indices,
-            part=_drawn(journal, scale, index),
+            part=_drawn(journal, scale, index, indices),
         )
 
 
@@ -71,8 +93,8 @@ def add_everything(store: PolygonStore, choice: Choice, journal: Journal, settin
     """Put all objects into the store; the refine jobs must be done."""
     add_stitched(store, choice.near.stitched, choice.near.crops, settings, kept=choice.kept)
     by_place = {(one.scale, one.tile, one.index): one for one in choice.distant}
-    for scale, tile in _by_tile(choice.distant):
-        for one in Growths.read(_drawn(journal, scale, tile)).objects:
+    for (scale, tile), indices in _by_tile(choice.distant).items():
+        for one in Growths.read(_drawn(journal, scale, tile, indices)).objects:
             box, seen = one.pieces[0].window, by_place[scale, tile, one.key]
             add_object(
                 store,
@@ -88,11 +110,11 @@ def add_everything(store: PolygonStore, choice: Choice, journal: Journal, settin
             )
 
 
-def _stitched(run: Run, journal: Journal) -> Level:
-    """All tiles of one distance, linked."""
+def _stitched(run: Run, journal: Journal, jobs: Sequence[TileJob]) -> Level:
+    """The tiles of one distance that were looked at, linked."""
     part_of = partial(_part, journal, run.scale)
     crops = PartReader(part_of, max_bytes=AT_HAND_BYTES // run.scale)
-    table = MaskTable.concatenate([read_table(part_of(tile.index)) for tile in run.tiling])
+    table = MaskTable.concatenate([read_table(job.part) for job in jobs if job.run.scale == run.scale])
     return Level(scale=run.scale, stitched=link(table, run.tiling, crops), crops=crops)
 
 
@@ -108,5 +130,6 @@ def _part(journal: Journal, scale: int, index: int) -> Path:
     return journal.part(f"tile-{scale:05d}-{index:07d}")
 
 
-def _drawn(journal: Journal, scale: int, index: int) -> Path:
-    return journal.part(f"drawn-{scale:05d}-{index:07d}")
+def _drawn(journal: Journal, scale: int, index: int, indices: tuple[int, ...]) -> Path:
+    """Which of a window's objects are drawn depends on the area of interest, and so does the name."""
+    return journal.part(f"drawn-{scale:05d}-{index:07d}-{zlib.crc32(repr(indices).encode()):08x}")

@@ -102,7 +102,7 @@ def segment(
         run_all = _engine(workers, folder, shared_memory=shared)
         store = PolygonStore(target)
         work = _Work(plan=plan, journal=journal, settings=settings, run_all=run_all, tell=tell)
-        done = work.everything(store) if placed is None else work.prompted(store, placed)
+        done = work.everything(store, checked.area) if placed is None else work.prompted(store, placed)
         opened.require_unchanged()
         tell(Progress(phase="assembling", done=len(store), total=len(store)))
         result = work.result(store, done, raster=opened, checked=checked, to_labels=_is_label_raster(target))
@@ -129,12 +129,12 @@ class _Work:
     run_all: Engine
     tell: Report
 
-    def everything(self, store: PolygonStore) -> dict[str, Any]:
-        """Fill the store with all objects of the raster; what was done, for the report."""
+    def everything(self, store: PolygonStore, area: Any) -> dict[str, Any]:
+        """Fill the store with all objects of the raster in or near the area; what was done, for the report."""
         run, journal = self.plan.run, self.journal
-        jobs = tile_jobs(run, journal)
+        jobs = tile_jobs(run, journal, area)
         self._run(run_tile, jobs, "tiles")
-        choice = choose(run, journal)
+        choice = choose(run, journal, jobs)
         self._run(run_refinement, list(refine_jobs(choice.distant, run, journal)), "refining")
         add_everything(store, choice, journal, self.settings)
         return {
