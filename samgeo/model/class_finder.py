@@ -31,9 +31,6 @@ APART = 0.7
 SURE = 0.58
 """Masks whose scores at the click and from the box have a lower geometric mean are dropped; by F1 on validation."""
 
-POINTS_PER_SIDE = 32
-"""Points are twice as dense as where everything is wanted, but none lies in what was found (`fast`)."""
-
 
 class ClassFinder:
     """Fulfils `finder.WordFinder` with a model that has a class head."""
@@ -46,13 +43,12 @@ class ClassFinder:
             raise ModelError(f"{model.name}: tells no classes; expected samgeo-nano, or another --text-model")
         self._model = model
         self._head = model.plain.sam.class_head
-        self._search = replace(model.everything, points_per_side=POINTS_PER_SIDE, fast=True)
         self.name, self.sha256 = model.name, model.sha256
 
     def find(self, image: NDArray[np.uint8], words: tuple[str, ...], *, least_score: float) -> FoundWords:
         """Boxes of all words in an (H, W, 3) uint8 RGB image with at least that score."""
         embedding = self._model.encode(image)
-        masks = generate_masks(cast(PromptableModel, self._model), embedding, self._search)
+        masks = generate_masks(cast(PromptableModel, self._model), embedding, self._model.everything)
         chances = classify(self._head, embedding.plain.features, masks)
         numbers = [(position, number) for position, word in enumerate(words) if (number := class_of(word)) is not None]
         likely = np.flatnonzero((chances[:, [number for _, number in numbers]] >= least_score).any(axis=1))
@@ -74,7 +70,7 @@ class ClassFinder:
     ) -> list[Mask]:
         """What lies in boxes (N, 4), each with the geometric mean of the score that it had (N,) and its own."""
         masks: list[Mask] = []
-        batch = self._search.points_per_batch
+        batch = self._model.everything.points_per_batch
         for start in range(0, len(boxes), batch):
             prompts = PixelPrompts(boxes=boxes[start : start + batch])
             masks += [row[0] for row in self._model.decode(embedding, prompts, multimask=False).to_masks()]
