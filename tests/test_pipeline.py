@@ -125,8 +125,7 @@ def test_boxes_of_small_and_large_objects():
     boxes = []
     for mask in scene.masks:
         window = Mask.from_array(mask).window
-        pixels = shapely.box(window.col, window.row, window.col_end, window.row_end)
-        boxes.append(shapely.transform(pixels, lambda xy: np.stack(grid.to_map(*xy.T), axis=1)))
+        boxes.append(on_map(grid, window.row, window.col, window.row_end, window.col_end))
     prompts = Prompts(masks=boxes, crs="EPSG:32633")
     for tile, overlap in TILES[:2]:
         result = segment(scene.image, prompts, grid=grid, model=OracleModel(scene), settings=tiled(tile, overlap))

@@ -19,12 +19,12 @@ from samgeo.model.automatic import generate_masks
 from samgeo.model.classes import classify
 from samgeo.model.contract import PromptableModel
 from samgeo.model.fast_sam import InstanceModel
-from samgeo.model.finder import FoundWords
+from samgeo.model.finder import FoundWords, draw_boxes
 from samgeo.model.predict import Model
-from samgeo.model.pyramid import PyramidEmbedding, PyramidModel
+from samgeo.model.pyramid import PyramidModel
 from samgeo.model.vocabulary import class_of
 from samgeo.model.weights import load_model
-from samgeo.pixels import Mask, PixelPrompts, boxes_of
+from samgeo.pixels import Mask, boxes_of
 
 APART = 0.7
 """Of two masks of one class, of which one lies in the other by this share of its area, the less sure one is dropped."""
@@ -48,12 +48,15 @@ class ClassFinder:
     def find(self, image: NDArray[np.uint8], words: tuple[str, ...], *, least_score: float) -> FoundWords:
         """Boxes of all words in an (H, W, 3) uint8 RGB image with at least that score."""
         embedding = self._model.encode(image)
-        masks = generate_masks(cast(PromptableModel, self._model), embedding, self._model.everything)
+        model, everything = cast(PromptableModel, self._model), self._model.everything
+        masks = generate_masks(model, embedding, everything)
         chances = classify(self._head, embedding.plain.features, masks)
         numbers = [(position, number) for position, word in enumerate(words) if (number := class_of(word)) is not None]
         likely = np.flatnonzero((chances[:, [number for _, number in numbers]] >= least_score).any(axis=1))
-        chances, boxes = chances[likely], boxes_of([masks[k] for k in likely])
-        drawn = self._drawn(embedding, boxes, np.array([masks[k].score for k in likely]))
+        chances, masks = chances[likely], [masks[k] for k in likely]
+        boxes = boxes_of(masks)
+        again = draw_boxes(model, embedding, boxes, batch=everything.points_per_batch)
+        drawn = [replace(two, score=math.sqrt(one.score * two.score)) for one, two in zip(masks, again, strict=True)]
         found = [
             (position, number, k)
             for position, number in numbers
@@ -64,20 +67,6 @@ class ClassFinder:
             words=np.array([position for position, _, _ in found], np.int64),
             scores=np.array([chances[k, number] for _, number, k in found], np.float32),
         )
-
-    def _drawn(
-        self, embedding: PyramidEmbedding, boxes: NDArray[np.float32], scores: NDArray[np.float64]
-    ) -> list[Mask]:
-        """What lies in boxes (N, 4), each with the geometric mean of the score that it had (N,) and its own."""
-        masks: list[Mask] = []
-        batch = self._model.everything.points_per_batch
-        for start in range(0, len(boxes), batch):
-            prompts = PixelPrompts(boxes=boxes[start : start + batch])
-            masks += [row[0] for row in self._model.decode(embedding, prompts, multimask=False).to_masks()]
-        return [
-            replace(mask, score=math.sqrt(mask.score * score))
-            for mask, score in zip(masks, scores.tolist(), strict=True)
-        ]
 
 
 def load_class_finder(name: str, *, device: str = "auto") -> ClassFinder:

@@ -13,6 +13,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from samgeo.model.contract import Embedding, PromptableModel
+from samgeo.pixels import Mask, PixelPrompts
+
 BUILT_IN = "samgeo-nano"
 """The model that finds the words of `vocabulary` where no other is named."""
 
@@ -51,6 +54,18 @@ class WordFinder(Protocol):
     def find(self, image: NDArray[np.uint8], words: tuple[str, ...], *, least_score: float) -> FoundWords:
         """Boxes of all words in an (H, W, 3) uint8 RGB image with at least that score."""
         ...
+
+
+def draw_boxes(model: PromptableModel, embedding: Embedding, boxes: NDArray[np.float32], *, batch: int) -> list[Mask]:
+    """One mask for each box (N, 4), in the pixels of the encoded image; empty where the model sees none.
+
+    batch: so many are decoded at once.
+    """
+    masks: list[Mask] = []
+    for start in range(0, len(boxes), batch):
+        prompts = PixelPrompts(boxes=boxes[start : start + batch])
+        masks += [row[0] for row in model.decode(embedding, prompts, multimask=False).to_masks()]
+    return masks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from samgeo.errors import ModelError
 from samgeo.model.automatic import box_iou
 from samgeo.model.contract import Embedding, PromptableModel
-from samgeo.model.finder import FinderAddress, FoundWords, WordFinder
-from samgeo.pixels import Mask, PixelPrompts
+from samgeo.model.finder import FinderAddress, FoundWords, WordFinder, draw_boxes
+from samgeo.pixels import Mask
 
 SAME_BOX = 0.7
 """Of two boxes of one word with a higher IoU the one that is less sure is dropped."""
@@ -62,10 +62,7 @@ def draw_found(
     model: PromptableModel, embedding: Embedding, found: FoundWords, words: tuple[str, ...], *, batch: int
 ) -> list[Mask]:
     """One mask for each box, with its word as label, in the pixels of the window; empty where the model sees none."""
-    masks: list[Mask] = []
-    for start in range(0, len(found.boxes), batch):
-        prompts = PixelPrompts(boxes=found.boxes[start : start + batch])
-        masks += [row[0] for row in model.decode(embedding, prompts, multimask=False).to_masks()]
+    masks = draw_boxes(model, embedding, found.boxes, batch=batch)
     return [
         replace(mask, label=words[word], label_score=float(score))
         for mask, word, score in zip(masks, found.words.tolist(), found.scores.tolist(), strict=True)

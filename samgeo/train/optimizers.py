@@ -69,7 +69,10 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    mean = self.state[parameter].setdefault("mean", torch.zeros_like(parameter.grad))
+                    state = self.state[parameter]
+                    if "mean" not in state:
+                        state["mean"] = torch.zeros_like(parameter.grad)
+                    mean = state["mean"]
                     mean.lerp_(parameter.grad, 1 - MOMENTUM)
                     downhill = orthogonal(parameter.grad.lerp(mean, MOMENTUM).flatten(1))  # Nesterov's
                     length = ADAMW_RMS * math.sqrt(max(downhill.shape))
