@@ -46,6 +46,32 @@ class ClassHead(nn.Module):
         return self.layers(pooled)  # type: ignore[no-any-return]
 
 
+class ClassMap(nn.Module):
+    """What is where: a class for each cell, a linear map of what the mask decoder sees of it.
+
+    It teaches an encoder, which otherwise learns of roads only from outlines of whole networks, what a road looks like.
+    """
+
+    def __init__(self, *, coarse_dim: int, middle_dim: int, fine_dim: int) -> None:
+        """coarse_dim, middle_dim, fine_dim: channels of the features of stride 16, 8 and 4."""
+        super().__init__()
+        self.coarse, self.middle = (nn.Conv2d(dim, len(CLASSES), 1, bias=False) for dim in (coarse_dim, middle_dim))
+        self.fine = nn.Conv2d(fine_dim, len(CLASSES), 1)
+        for layer in (self.coarse, self.middle, self.fine):
+            nn.init.zeros_(layer.weight)
+        assert self.fine.bias is not None
+        nn.init.constant_(self.fine.bias, -3)
+
+    def forward(self, features: Features) -> Tensor:
+        """Of B images -> (B, len(CLASSES), 4h, 4w) logits of stride 4."""
+        assert features.stride8 is not None
+        assert features.stride4 is not None
+        logits = F.interpolate(self.coarse(features.stride16), scale_factor=2, mode="bilinear") + self.middle(
+            features.stride8
+        )
+        return F.interpolate(logits, scale_factor=2, mode="bilinear") + self.fine(features.stride4)
+
+
 def classify(head: nn.Module, features: Features, masks: Sequence[Mask]) -> NDArray[np.float32]:
     """(N, len(CLASSES)) probabilities of masks in the pixels of an image with these features, whose size is its own."""
     h, w = features.logits_size

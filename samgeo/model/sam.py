@@ -80,6 +80,7 @@ class Sam(nn.Module):
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
         self.frame = frame
+        self.class_map: nn.Module | None = None  # what teaches the image encoder classes, in training alone
         self.class_head: nn.Module | None = None  # where the network tells what masks show, see `classes`
         self.mask_scorer: MaskScorer | None = None  # where the score of the mask decoder's own head is not enough
 

@@ -58,7 +58,7 @@ def calibrate(
 def _describe(sam: Sam, batches: Dataset[Batch], steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Facts (N, 4, FACTS), tokens (N, 4, C) and true IoU (N, 4) of the masks of each round."""
     sam.eval()
-    for step, (image, masks) in enumerate(load(batches, range(steps))):
+    for step, (image, masks, _) in enumerate(load(batches, range(steps))):
         features = look(sam, image)
         objects = masks.flatten(0, 1).to(features.stride16.device)
         generator = torch.Generator(objects.device).manual_seed((seed << 32) + step)

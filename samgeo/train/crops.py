@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from samgeo.model.vocabulary import class_of
 from samgeo.pixels import Mask, Window
 from samgeo.train.labelled import LabelledImage
 
@@ -43,6 +44,10 @@ class Crop:
     """(K,), what they are."""
     count: int
     """How many of them are different; if fewer than K, no object of the crop is missing."""
+    shown: NDArray[np.int32]
+    """(S, S), the classes of each pixel: bit i is set where class i of the vocabulary is drawn."""
+    known: NDArray[np.int32]
+    """(S, S), the classes of which the labels say whether each pixel is of them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,7 +94,9 @@ def draw_crop(labelled: LabelledImage, rng: np.random.Generator, *, size_px: int
     image = view.show(labelled.image[view.window.slices()], resampling)
     chosen = [masks[i % len(masks)] for i in range(objects)]
     stacked = np.stack([mask for mask, _ in chosen])
-    return Crop(image=image, masks=stacked, labels=tuple(label for _, label in chosen), count=len(masks))
+    shown, known = _classes(labelled, view)
+    labels = tuple(label for _, label in chosen)
+    return Crop(image=image, masks=stacked, labels=labels, count=len(masks), shown=shown, known=known)
 
 
 def _by_size(masks: Sequence[Mask], rng: np.random.Generator) -> NDArray[np.intp]:
@@ -152,6 +159,29 @@ def _visible(
         if MIN_VISIBLE_PX <= np.count_nonzero(seen) < 0.95 * seen.size:
             found.append((seen, mask.label))
     return found
+
+
+def _classes(labelled: LabelledImage, view: View) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """`Crop.shown` and `Crop.known`: classes of the image are known where something is drawn, or everywhere."""
+    source = view.window
+    drawn: dict[int | None, NDArray[np.uint8]] = {}
+    every = 0
+    for mask in labelled.objects:
+        number = None if mask.label is None else class_of(mask.label)
+        every |= 0 if number is None else 1 << number
+        if mask.window.intersection(source).is_empty:
+            continue
+        canvas = drawn.setdefault(number, np.zeros(source.shape, np.uint8))
+        local = mask.crop(source).shift(-source.row, -source.col)
+        canvas[local.window.slices()] |= local.pixels.view(np.uint8) * np.uint8(255)
+    shown = np.zeros((view.size_px, view.size_px), np.int32)
+    covered = np.full(shown.shape, labelled.complete)
+    for number, canvas in drawn.items():
+        inside = view.show(canvas) > 127
+        covered |= inside
+        if number is not None:
+            shown[inside] |= 1 << number
+    return shown, np.where(covered, np.int32(every), np.int32(0))
 
 
 def turn(array: NDArray[Pixel], quarter: int, *, flip: bool) -> NDArray[Pixel]:

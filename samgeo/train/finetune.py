@@ -103,7 +103,7 @@ class Shown(Dataset[Batch]):
         rng = np.random.default_rng((self.settings.seed, step))
         window = self.windows[int(rng.integers(len(self.windows)))]
         image, masks = self.show(window, rng, plain=False)
-        return image, masks[:, drawn(masks.shape[1], self.settings.objects, rng)]
+        return Batch(image, masks[:, drawn(masks.shape[1], self.settings.objects, rng)])
 
     def show(self, window: LabelledImage, rng: np.random.Generator, *, plain: bool) -> tuple[Tensor, Tensor]:
         """image (1, 3, H', W') and all masks (1, N, H', W') of a window; plain: as it is."""
@@ -152,7 +152,7 @@ class Kept(Dataset[Batch]):
         """Features of one image, masks (1, K, H', W') bool."""
         rng = np.random.default_rng((self.settings.seed, step))
         features, masks = self.views[rng.integers(len(self.views))]
-        return features, masks[:, drawn(masks.shape[1], self.settings.objects, rng)]
+        return Batch(features, masks[:, drawn(masks.shape[1], self.settings.objects, rng)])
 
 
 def drawn(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:

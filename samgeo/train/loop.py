@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,12 +27,13 @@ from samgeo.model.frame import NativeFrame
 from samgeo.model.mask_decoder import Decoded
 from samgeo.model.precision import has_fast_bf16
 from samgeo.model.sam import Features, Sam
+from samgeo.model.vocabulary import CLASSES
 from samgeo.train import team
 from samgeo.train.colours import take_tones, vary_colours
 from samgeo.train.crops import Crop, draw_crop
 from samgeo.train.interaction import STRIDE_PX, first_clicks, next_clicks, noisy_boxes
 from samgeo.train.labelled import LabelledImage
-from samgeo.train.losses import feature_loss, iou_loss, mask_iou, mask_loss
+from samgeo.train.losses import class_loss, feature_loss, iou_loss, mask_iou, mask_loss
 from samgeo.train.mixing import paste
 from samgeo.train.optimizers import Optimizer, make_optimizers
 
@@ -45,9 +47,15 @@ FRAME_PX = 1024
 """Positions refer to a frame of this side; a crop is placed anywhere in it."""
 
 
-Batch = tuple[Tensor | Features, Tensor]
-"""Images (B, 3, S, S), uint8 RGB or as the network's frame prepares them, or what the encoder made of them; and masks
-(B, K, S, S) bool, K objects of each."""
+class Batch(NamedTuple):
+    """What a step learns from."""
+
+    image: Tensor | Features
+    """(B, 3, S, S), uint8 RGB or as the network's frame prepares them, or what the encoder made of them."""
+    masks: Tensor
+    """(B, K, S, S) bool, K objects of each."""
+    classes: Tensor | None = None
+    """(B, 2, S, S), `Crop.shown` and `Crop.known` of each, where classes are known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +80,7 @@ class TrainSettings:
     """Whether norms of batches learn from what they see, which needs many images."""
     seed: int = 0
     """Of crops and simulated prompts."""
-    layouts: tuple[tuple[int, int, int], ...] = ((256, 8, 6), (256, 8, 6), (256, 8, 6), (512, 2, 8))
+    layouts: tuple[tuple[int, int, int], ...] = ((256, 8, 4), (256, 8, 4), (256, 8, 4), (512, 2, 6))
     """(crop px, images, objects an image) of the steps, by turns."""
     warm_steps: int = 800
     """The first steps, over which masks are left out at random less and less, see `best_of_some`."""
@@ -107,11 +115,13 @@ class Batches(Dataset[Batch]):
     def __len__(self) -> int:
         return self.settings.steps
 
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        """image (B, 3, S, S) uint8, masks (B, K, S, S) bool."""
+    def __getitem__(self, step: int) -> Batch:
+        """The crops of a step."""
         crops = [crop for _, crop in self.crops(step)]
         image = torch.from_numpy(np.stack([c.image for c in crops])).permute(0, 3, 1, 2)
-        return image, torch.from_numpy(np.stack([c.masks for c in crops]))
+        masks = torch.from_numpy(np.stack([c.masks for c in crops]))
+        classes = torch.from_numpy(np.stack([np.stack([c.shown, c.known]) for c in crops]))
+        return Batch(image, masks, classes)
 
     def crops(self, step: int) -> list[tuple[str, Crop]]:
         """The crops of a step, each with the group that it is from."""
@@ -275,9 +285,8 @@ def train(
             group["lr"] = settings.learning_rate * schedule(step, settings)
         left_out = LEFT_OUT * max(0.0, 1 - step / settings.warm_steps) if settings.warm_steps else 0.0
         for k in own:
-            image, masks = next(loader)
             seed = (settings.seed << 32) + step * several + k
-            seen.append(_learn(sam, image, masks, left_out=left_out, seed=seed))
+            seen.append(_learn(sam, next(loader), left_out=left_out, seed=seed))
         _move(learning, optimizers, settings.accumulate)
         team.average_buffers(sam)
         if step >= settings.ema_after:
@@ -302,16 +311,16 @@ def schedule(step: int, settings: TrainSettings) -> float:
     return min(1.0, (step + 1) / 100, (settings.steps - step) / settings.decay_steps)
 
 
-def _learn(sam: Sam, image: Tensor | Features, masks: Tensor, *, left_out: float, seed: int) -> dict[str, float]:
+def _learn(sam: Sam, batch: Batch, *, left_out: float, seed: int) -> dict[str, float]:
     """Add the gradients of one batch to those that are there; returns losses and IoUs by name."""
     device = next(sam.parameters()).device
-    masks = masks.to(device)
+    masks = batch.masks.to(device)
     generator = torch.Generator(device).manual_seed(seed)
     rounds = 1 + int(torch.multinomial(torch.tensor([0.25, 0.4, 0.25, 0.1], device=device), 1, generator=generator))
     fast = has_fast_bf16(device)
     kernels = [SDPBackend.MATH] if fast else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]  # by measurement
     with torch.autocast(device.type, torch.bfloat16, enabled=fast), sdpa_kernel(kernels):
-        features, objects = look(sam, image), masks.flatten(0, 1)
+        features, objects = look(sam, batch.image), masks.flatten(0, 1)
         report = interact(
             sam, features.repeat(masks.shape[1]), objects, rounds=rounds, left_out=left_out, generator=generator
         )
@@ -319,8 +328,22 @@ def _learn(sam: Sam, image: Tensor | Features, masks: Tensor, *, left_out: float
         if features.units is not None and features.units.requires_grad:
             report["features"] = feature_loss(features.units, F.avg_pool2d(masks.float(), STRIDE_PX))
             loss = loss + report["features"]
+        if sam.class_map is not None and batch.classes is not None:
+            target, known = class_cells(batch.classes.to(device))
+            report["classes"] = class_loss(sam.class_map(features), target, known)
+            loss = loss + report["classes"]
     loss.backward()
     return {name: float(value.detach()) for name, value in report.items()}
+
+
+def class_cells(bits: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, 2, S, S) as of `Batch.classes` -> share of each cell that is of a class, and 1 where that is known.
+
+    Both (B, len(CLASSES), S/4, S/4).
+    """
+    places = torch.arange(len(CLASSES), device=bits.device)[:, None, None]
+    shown, known = (F.avg_pool2d((part[:, None] >> places & 1).float(), STRIDE_PX) for part in bits.unbind(dim=1))
+    return shown, (known == 1).float()
 
 
 def _move(learning: Sequence[nn.Parameter], optimizers: Sequence[torch.optim.Optimizer], accumulated: int) -> None:

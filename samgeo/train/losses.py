@@ -40,6 +40,23 @@ def iou_loss(predicted: Tensor, logits: Tensor, target: Tensor) -> Tensor:
     return IOU_WEIGHT * (predicted - mask_iou(logits, target)) ** 2
 
 
+def class_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """How badly cells are told apart by class: cross-entropy, and dice where a class is shown; a mean over classes.
+
+    logits: (B, C, h, w), one class each. target: (B, C, h, w) in 0..1. known: (B, C, h, w), 1 where the target is.
+    """
+    known = known.flatten(2)  # (B, C, hw)
+    logits, target = logits.float().flatten(2), target.flatten(2) * known
+    count = known.sum(dim=2)  # (B, C)
+    asked = count > 0
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * known
+    probability = logits.sigmoid() * known
+    shown = target.sum(dim=2)
+    dice = 1 - (2 * (probability * target).sum(dim=2) + 1) / (probability.sum(dim=2) + shown + 1)
+    each = cross_entropy.sum(dim=2) / count.clamp(min=1) + dice * (shown > 1)
+    return (each * asked).sum() / asked.sum().clamp(min=1)
+
+
 def feature_loss(features: Tensor, target: Tensor) -> Tensor:
     """How badly the features of an object's pixels tell it from what is around it; a mean over all objects.
 

@@ -30,5 +30,10 @@ def paste(onto: Crop, donor: Crop, rng: np.random.Generator) -> Crop:
     shown = [found[i % len(found)] for i in range(k)]
     count = len(found) if onto.count < k else k  # where some may be missing, some still may
     return Crop(
-        image=image, masks=np.stack([mask for mask, _ in shown]), labels=tuple(label for _, label in shown), count=count
+        image=image,
+        masks=np.stack([mask for mask, _ in shown]),
+        labels=tuple(label for _, label in shown),
+        count=count,
+        shown=np.where(union, donor.shown, onto.shown),
+        known=np.where(union, donor.known, onto.known),
     )

@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from samgeo.errors import SamgeoError, UsageError
+from samgeo.model.classes import ClassMap
 from samgeo.model.nano_network import NanoSam, build_nano
 from samgeo.train.calibrate import calibrate
 from samgeo.train.classify import teach_classes
@@ -46,7 +47,7 @@ WEIGHTS = {
     "ships_s2": 1.2,
     "solar_gsi_japan": 1.5,
     "roads_gsi_japan": 2.5,
-    "landcover_dubai": 0.7,
+    "landcover_dubai": 1.0,
     "forest_amazon_s2": 0.6,
     "flood_aerial": 0.5,
     "flood_s2_sen1floods11": 0.3,
@@ -58,6 +59,8 @@ BEFORE = "steps_before.txt"
 """In the folder of a run that did not begin with nothing: how many steps its weights had seen."""
 LATER = {"mask_scorer": "scorer.pt", "class_head": "classes.pt"}
 """Parts that learn after the rest, and their files in the folder of a run."""
+TEACHER = "class_map."
+"""What is there in training alone."""
 
 
 def write_scenes(out: Path, count: int) -> None:
@@ -89,7 +92,7 @@ def run(windows: Path, scenes: Path, folder: Path, settings: TrainSettings, *, d
 
 def _run(windows: Path, scenes: Path, folder: Path, settings: TrainSettings, device: torch.device) -> None:
     torch.manual_seed(settings.seed)
-    sam: NanoSam = build_nano().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    sam: NanoSam = _learner().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if (folder / BEFORE).exists():
         settings = replace(settings, warm_steps=0)  # its three masks have learned to differ
     train(sam, Batches(training_groups(windows, scenes), WEIGHTS, settings), settings, folder)
@@ -125,12 +128,21 @@ def fit_classes(windows: Path, scenes: Path, folder: Path, *, steps: int, last: 
     return error
 
 
+def _learner() -> NanoSam:
+    """The network with what teaches its encoder classes."""
+    sam = build_nano()
+    sam.class_map = ClassMap(coarse_dim=128, middle_dim=32, fine_dim=32)
+    return sam
+
+
 def begin(weights: Path, folder: Path) -> None:
     """Write a checkpoint of step 0 from exported weights, so that `train` goes on from them and not from nothing."""
-    sam = build_nano()
+    sam = _learner()
     stored = {name: tensor.float() for name, tensor in load_file(weights).items()}
     missing = [
-        name for name in sam.load_state_dict(stored, strict=False).missing_keys if not name.startswith(tuple(LATER))
+        name
+        for name in sam.load_state_dict(stored, strict=False).missing_keys
+        if not name.startswith((*LATER, TEACHER))
     ]
     if missing:
         raise UsageError(f"{weights}: lacks {', '.join(missing[:3])}; expected weights of samgeo-nano")
@@ -169,7 +181,8 @@ def _trained(folder: Path, *, last: bool) -> tuple[dict[str, Tensor], int]:
     state = torch.load(folder / "checkpoint.pt", weights_only=True, map_location="cpu")
     prefix = "module."
     average = {k.removeprefix(prefix): v for k, v in state["average"].items() if k.startswith(prefix)}
-    return (state["model"] if last else average), int(state["step"])
+    chosen = state["model"] if last else average
+    return {name: value for name, value in chosen.items() if not name.startswith(TEACHER)}, int(state["step"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

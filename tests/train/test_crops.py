@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from samgeo.model.vocabulary import CLASSES
 from samgeo.pixels import Mask
 from samgeo.train.colours import take_tones, vary_colours
 from samgeo.train.crops import Crop, _around, _by_size, draw_crop
@@ -50,6 +51,60 @@ def test_masks_lie_where_the_image_shows_them_straight_and_aslant() -> None:
         assert overlap(crop.image[..., 0] > 100, crop.masks[0]) > 0.96
 
 
+def scene(*, complete: bool) -> LabelledImage:
+    """A bright house and a field of middling grey on the dark, and a thing without a name."""
+    image = np.zeros((200, 240, 3), dtype=np.uint8)
+    objects = []
+    for label, rows, cols, grey in (
+        ("house", slice(20, 90), slice(30, 110), 240),
+        ("field", slice(100, 190), slice(20, 140), 140),
+        ("thing", slice(40, 120), slice(160, 230), 190),
+    ):
+        full = np.zeros(image.shape[:2], dtype=bool)
+        full[rows, cols] = True
+        image[full] = grey
+        objects.append(replace(Mask.from_array(full), label=label))
+    return LabelledImage(image=image, objects=tuple(objects), source="made/0", gsd_m=1.0, complete=complete)
+
+
+def test_pixels_carry_the_classes_that_the_image_shows_there() -> None:
+    house, field = 1 << CLASSES.index("building"), 1 << CLASSES.index("field")
+    found = crops(scene(complete=True), 60, size_px=96)
+    assert len(found) > 40
+    seen = 0
+    for crop in found:
+        grey = crop.image[..., 0].astype(int)
+        assert np.isin(crop.shown, (0, house, field)).all()
+        assert (crop.known == house | field).all()
+        for bit, value in ((house, 240), (field, 140)):
+            alike = abs(grey - value) < 10
+            if np.count_nonzero(alike) > 400:
+                seen += 1
+                assert overlap(alike, crop.shown == bit) > 0.85
+    assert seen > 40
+
+
+def test_where_not_all_is_drawn_classes_are_known_in_what_is_drawn_alone() -> None:
+    for crop in crops(scene(complete=False), 30, size_px=96):
+        dark = crop.image[..., 0] < 60
+        assert not crop.known[dark].any()
+        assert (crop.known[crop.image[..., 0] > 130] != 0).mean() > 0.95
+        assert not (crop.shown & ~crop.known).any()
+
+
+def test_what_is_pasted_brings_its_classes_along() -> None:
+    rng = np.random.default_rng(3)
+    pairs = zip(crops(scene(complete=True), 60), crops(scene(complete=False), 60, seed=4), strict=False)
+    made = [(paste(onto, donor, rng), onto, donor) for onto, donor in pairs]
+    pasted = [(new, onto, donor) for new, onto, donor in made if new is not onto]
+    assert len(pasted) > 10
+    for new, onto, donor in pasted:
+        for name in ("shown", "known"):
+            bits, own, brought = (getattr(crop, name) for crop in (new, onto, donor))
+            assert ((bits == own) | (bits == brought)).all()
+    assert sum((new.shown != onto.shown).any() for new, onto, _ in pasted) > 5
+
+
 def test_an_image_without_objects_gives_no_crop() -> None:
     empty = replace(labelled(0), objects=())
     assert draw_crop(empty, np.random.default_rng(0), size_px=64, objects=3) is None
@@ -89,7 +144,7 @@ def test_what_is_pasted_covers_what_was_there() -> None:
 
 def test_too_large_an_object_is_not_pasted() -> None:
     onto = crops(labelled(0), 5)[0]
-    whole = Crop(image=onto.image, masks=np.ones_like(onto.masks), labels=onto.labels, count=1)
+    whole = replace(onto, masks=np.ones_like(onto.masks), count=1)
     assert paste(onto, whole, np.random.default_rng(0)) is onto
 
 

@@ -205,7 +205,7 @@ def test_kept_features_are_those_of_the_shown_windows() -> None:
     shown = Shown(windows, model.sam.frame, FineTuning(objects=3, steps=5))
     kept = Kept(shown, model.sam)
     assert len(kept.views) == 8 * len(windows)
-    features, masks = kept[2]
+    features, masks, _ = kept[2]
     assert masks.shape == (1, 3, *model.sam.frame.prepare(windows[0].image).shape[-2:])
     plain = model.encode(windows[1].image).arrays()["stride16"]
     np.testing.assert_allclose(kept.views[1][0].stride16[0].float().numpy(), plain, atol=2e-3)

@@ -13,15 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from samgeo.errors import UsageError
+from samgeo.model.vocabulary import CLASSES
 from samgeo.model.weights import load_model, load_network
 from samgeo.pixels import Mask, PixelPrompts
 from samgeo.train import nano
 from samgeo.train.calibrate import calibrate
 from samgeo.train.labelled import LabelledImage
-from samgeo.train.loop import Batches, TrainSettings, best_of_some, schedule, train
+from samgeo.train.loop import Batches, TrainSettings, best_of_some, class_cells, schedule, train
+from samgeo.train.losses import class_loss
 from samgeo.train.optimizers import Optimizer
+from samgeo.train.saving import write_weights
 
 LAYOUTS = ((64, 2, 2), (96, 1, 2))
 
@@ -193,6 +197,60 @@ def test_a_step_without_batches_and_other_steps_than_before_are_refused(files: l
     other = replace(settings, accumulate=2)
     with pytest.raises(UsageError, match="a step had 1 batches; found 2"):
         train(nano.build_nano(), Batches({"a": files}, {"a": 1}, other), other, tmp_path / "run")
+
+
+def test_classes_of_cells_are_shares_of_what_is_shown_and_known() -> None:
+    bits = torch.zeros(1, 2, 8, 8, dtype=torch.int32)
+    bits[0, 0, :4, :2] = 0b101
+    bits[0, 1, :, :4] = 0b111
+    bits[0, 1, 7, 0] = 0b011
+    shown, known = class_cells(bits)
+    assert shown.shape == known.shape == (1, len(CLASSES), 2, 2)
+    assert shown[0, :3].tolist() == [[[0.5, 0], [0, 0]], [[0, 0], [0, 0]], [[0.5, 0], [0, 0]]]
+    assert known[0, :3].tolist() == [[[1, 0], [1, 0]], [[1, 0], [1, 0]], [[1, 0], [0, 0]]]
+    assert not known[0, 3:].any()
+
+
+def test_what_is_not_known_of_classes_costs_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    target = (torch.rand(2, 5, 6, 7, generator=generator) > 0.7).float()
+    known = (torch.rand(2, 5, 6, 7, generator=generator) > 0.3).float()
+    right = torch.where(target > 0, 20.0, -20.0)
+    assert float(class_loss(torch.where(known > 0, right, -right), target, known)) < 1e-4
+    assert float(class_loss(-right, target, known)) > 10
+    assert float(class_loss(right, target, torch.zeros_like(known))) == 0
+    unsure = torch.zeros_like(right)
+    one = torch.zeros_like(known)
+    one[1, 2] = known[1, 2]
+    alone = class_loss(unsure[1:, 2:3], target[1:, 2:3], known[1:, 2:3])
+    assert float(class_loss(unsure, target, one)) == pytest.approx(float(alone)), "classes nobody knows do not count"
+
+
+def test_training_begins_with_weights_that_lack_the_class_map_and_exports_without_it(
+    files: list[Path], tmp_path: Path
+) -> None:
+    weights, again = tmp_path / "weights.safetensors", tmp_path / "again.safetensors"
+    torch.manual_seed(0)
+    write_weights(nano.build_nano().state_dict(), weights, {"steps": "7"}, overwrite=False)
+    nano.begin(weights, tmp_path / "run")
+    settings = TrainSettings(steps=1, decay_steps=1, layouts=LAYOUTS, ema_after=0)
+    train(nano._learner(), Batches({"a": files}, {"a": 1}, settings), settings, tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert any(name.startswith("class_map.") for name in state["model"])
+    nano.export(tmp_path / "run", again)
+    assert load_file(again).keys() == load_file(weights).keys()
+
+
+@pytest.mark.slow
+def test_what_is_where_is_learned_with_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "0.npz"
+    named = labelled(0)
+    replace(named, objects=tuple(replace(mask, label="building") for mask in named.objects)).save(path)
+    settings = TrainSettings(steps=60, decay_steps=20, layouts=((64, 2, 2),))
+    torch.manual_seed(0)
+    train(nano._learner(), Batches({"a": [path]}, {"a": 1}, settings), settings, tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["classes"] < 0.7 * lines[0]["classes"]
 
 
 @pytest.mark.slow
