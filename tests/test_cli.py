@@ -19,7 +19,8 @@ from click.testing import CliRunner
 
 from samgeo.cli import samgeo
 from samgeo.cli.progress import Bars, JsonLines
-from samgeo.errors import SamgeoError, SamgeoWarning
+from samgeo.errors import RasterError, SamgeoError, SamgeoWarning
+from samgeo.model import weights
 from samgeo.pipeline import tilejob
 from samgeo.pipeline.segment import Progress
 from tests.oracle import OracleModel
@@ -191,6 +192,23 @@ def test_bad_input_has_one_clear_message_and_its_exit_code(scene, arguments, exi
     assert done.exit_code == exit_code, done.output
     assert message in done.stderr
     assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("command", [["segment", "none.tif", "out.gpkg"], ["encode", "none.tif"]])
+def test_a_raster_that_is_not_there_is_said_before_any_weights_come(scene, monkeypatch, command):
+    monkeypatch.setattr(weights, "fetched", lambda *_: pytest.fail("tried to fetch"))
+    told = run(*command, "--model", "sam-vit-h")
+    assert "none.tif: cannot be found" in told.stderr
+    assert told.exit_code == RasterError.exit_code
+
+
+def test_weights_on_their_way_are_a_phase_of_any_run(scene, monkeypatch):
+    monkeypatch.setattr(weights, "have_weights", lambda name, report: report(1, 2))
+    for command in (["segment", "scene.tif", "out.gpkg"], ["encode", "scene.tif"]):
+        told = run(*command, "--progress", "json")
+        assert told.exit_code == 0
+        first = json.loads(told.stderr.splitlines()[0])
+        assert (first["phase"], first["done"], first["total"]) == ("fetching", 1, 2)
 
 
 def test_debug_shows_where(scene):

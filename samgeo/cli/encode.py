@@ -14,7 +14,7 @@ from samgeo.cli.options import (
     reading_options,
     workers_option,
 )
-from samgeo.cli.progress import bytes_of, reporter
+from samgeo.cli.progress import reporter
 
 
 @click.command(cls=HeadedCommand)
@@ -31,13 +31,11 @@ def encode(raster: str, **options: Any) -> None:
     segment` with the same model, bands, resolution and tiles, and makes room by itself when the cache is full. A prompt
     near the edge of a tile is still encoded when it is segmented, in a window with the object in its middle.
     """
-    from samgeo.model.weights import have_weights
     from samgeo.pipeline.encoding import encode_ahead
     from samgeo.pipeline.segment import ModelAddress, Settings
 
     names = ("bands", "resolution_m", "raster_crs", "tile_px", "overlap_px")
     with reporter(options["progress"]) as report:
-        have_weights(options["model"], bytes_of(report))
         done = encode_ahead(
             raster,
             model=ModelAddress(name=options["model"], device=options["device"], precision=options["precision"]),

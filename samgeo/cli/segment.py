@@ -22,7 +22,7 @@ from samgeo.cli.options import (
     together,
     workers_option,
 )
-from samgeo.cli.progress import bytes_of, reporter
+from samgeo.cli.progress import reporter
 from samgeo.errors import PartialResultError, UsageError
 from samgeo.model.vocabulary import CLASSES
 
@@ -221,7 +221,6 @@ def segment(ctx: click.Context, /, raster: str, output: Path, **options: Any) ->
     RASTER is a file, URL or anything else that GDAL opens. OUTPUT is by its ending .gpkg .shp .geojson .fgb .parquet
     (features) or .tif (labels, int32, cloud-optimized).
     """
-    from samgeo.model.weights import have_weights
     from samgeo.pipeline.segment import ModelAddress, Settings, journal_folder
     from samgeo.pipeline.segment import segment as run
     from samgeo.prompts.prompts import Prompts
@@ -242,9 +241,9 @@ def segment(ctx: click.Context, /, raster: str, output: Path, **options: Any) ->
         click.echo(text)
         ctx.exit(PartialResultError.exit_code if refused else 0)
     ctx.meta[JOURNAL] = journal_folder(output)
-    with reporter(options["progress"]) as report:
-        have_weights(model.name, bytes_of(report))
-        with run(
+    with (
+        reporter(options["progress"]) as report,
+        run(
             raster,
             prompts,
             model=model,
@@ -252,8 +251,9 @@ def segment(ctx: click.Context, /, raster: str, output: Path, **options: Any) ->
             settings=settings,
             workers=options["dask"] or options["workers"],
             progress=report,
-        ) as result:
-            done, count = result.report | {"result": result.metadata}, len(result)
+        ) as result,
+    ):
+        done, count = result.report | {"result": result.metadata}, len(result)
     if options["report"] is not None:
         write_report(options["report"], done)
     tell(f"{count:,} feature{'' if count == 1 else 's'} in {output}")

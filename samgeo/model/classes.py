@@ -66,10 +66,9 @@ class ClassMap(nn.Module):
         """Of B images -> (B, len(CLASSES), 4h, 4w) logits of stride 4."""
         assert features.stride8 is not None
         assert features.stride4 is not None
-        logits = F.interpolate(self.coarse(features.stride16), scale_factor=2, mode="bilinear") + self.middle(
-            features.stride8
-        )
-        return F.interpolate(logits, scale_factor=2, mode="bilinear") + self.fine(features.stride4)
+        logits: Tensor = F.interpolate(self.coarse(features.stride16), scale_factor=2, mode="bilinear")
+        logits = F.interpolate(logits + self.middle(features.stride8), scale_factor=2, mode="bilinear")
+        return logits + self.fine(features.stride4)  # type: ignore[no-any-return]
 
 
 def classify(head: nn.Module, features: Features, masks: Sequence[Mask]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from samgeo.embeddings import default_folder
 from samgeo.engines import process_pool, run_jobs
-from samgeo.pipeline.segment import ModelAddress, Progress, Report
+from samgeo.pipeline.segment import ModelAddress, Progress, Report, fetch_weights
 from samgeo.pipeline.tilejob import as_address, encode, open_cache
 from samgeo.pixels import Window
 from samgeo.raster.coarse import read_rgb_coarse
@@ -67,10 +67,11 @@ def encode_ahead(
     settings = settings or Settings()
     address = as_address(model)
     assert isinstance(address, ModelAddress)
-    tile_px, overlap_px = settings.tile(address.load().tile_px)
     folder = default_folder()
     with Raster(raster, **settings.look) as opened:
         source, grid = opened.source(), opened.grid
+    fetch_weights(address, progress or (lambda _: None))
+    tile_px, overlap_px = settings.tile(address.load().tile_px)
     tiling = Tiling(height=grid.height, width=grid.width, tile_px=tile_px, overlap_px=overlap_px)
     jobs = [
         EncodeJob(source=source, model=address, folder=folder, window=tile.read, scale=scale)

@@ -35,7 +35,7 @@ from samgeo.pipeline.plan import Plan, describe, make_plan
 from samgeo.pipeline.prompted import account, add_prompted, group_by_window, growth_jobs, prompt_jobs
 from samgeo.pipeline.result import Feature, Origin, Segmentation
 from samgeo.pipeline.store import PolygonStore
-from samgeo.pipeline.tilejob import CheckJob, ModelAddress, TileJob, reading_ahead, run_check, run_tile
+from samgeo.pipeline.tilejob import CheckJob, ModelAddress, TileJob, as_address, reading_ahead, run_check, run_tile
 from samgeo.prompts.placed import PlacedPrompts
 from samgeo.prompts.prompts import Prompts
 from samgeo.raster.reader import Raster
@@ -95,6 +95,7 @@ def segment(
         opened = stack.enter_context(_opened(raster, grid, settings))
         checked = check(opened, prompts, output=target, settings=settings)
         placed = checked.placed
+        fetch_weights(model, tell)
         shared = _shares_memory(workers, model)
         plan = make_plan(opened, model=model, settings=settings, checked=checked, shared_memory=shared)
         folder = stack.enter_context(_work_folder(target))
@@ -111,6 +112,15 @@ def segment(
             tell(Progress(phase="writing", done=len(result), total=len(result)))
         journal.remove()
     return result
+
+
+def fetch_weights(model: PromptableModel | ModelAddress | str | Path | None, tell: Report) -> None:
+    """Fetch the weights of a model that is named and not here yet; raises what `load_model` raises for such a name."""
+    address = as_address(model)
+    if isinstance(address, ModelAddress):
+        from samgeo.model.weights import have_weights
+
+        have_weights(address.name, lambda done, total: tell(Progress(phase="fetching", done=done, total=total)))
 
 
 def journal_folder(output: str | Path) -> Path:
