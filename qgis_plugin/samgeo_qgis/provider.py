@@ -122,6 +122,11 @@ class Command(QgsProcessingAlgorithm):
             QgsProcessingParameterNumber("MIN_AREA", tr("Smallest area in square metres"), double, 0, minValue=0)
         )
         self._add_advanced(QgsProcessingParameterBoolean("EXCLUSIVE", tr("No two features overlap"), False))
+        self._add_advanced(
+            QgsProcessingParameterVectorLayer(
+                "AOI", tr("Look at and keep what is inside"), [QgsProcessing.SourceType.TypeVectorPolygon], optional=True
+            )
+        )
         self.addParameter(
             QgsProcessingParameterVectorDestination(
                 self.OUTPUT, tr("Features"), QgsProcessing.SourceType.TypeVectorPolygon
@@ -173,6 +178,8 @@ class Command(QgsProcessingAlgorithm):
                 for name in ("SQUARE", "EXCLUSIVE")
                 if self.parameterAsBool(parameters, name, context)
             ]
+            area = self.parameterAsVectorLayer(parameters, "AOI", context)
+            options += ["--aoi", _written(area, context)] if area is not None else []
         for name, option in numbers.items():
             value = self.parameterAsDouble(parameters, name, context)
             options += [option, repr(value)] if value else []
@@ -232,6 +239,14 @@ class Everything(Command):
         "when it is given again."
     )
 
+    def add_own(self):
+        """How thoroughly."""
+        self._add_advanced(QgsProcessingParameterBoolean("FAST", tr("Fast: miss parts of what was found"), False))
+
+    def own(self, parameters, context, feedback):
+        """How thoroughly."""
+        return ["--fast"] if self.parameterAsBool(parameters, "FAST", context) else []
+
 
 class _ByLayer(Command):
     """Prompts from a vector layer."""
@@ -243,20 +258,11 @@ class _ByLayer(Command):
         self.addParameter(QgsProcessingParameterVectorLayer(self.PROMPTS, tr("Prompts"), [self.KIND]))
 
     def own(self, parameters, context, feedback):
-        """The layer as a file that samgeo reads; what is no GeoPackage, or is selected from, is written anew."""
+        """The layer as a file."""
         layer = self.parameterAsVectorLayer(parameters, self.PROMPTS, context)
         if layer is None:
             raise QgsProcessingException(tr("There are no prompts."))
-        path = QgsProcessingUtils.generateTempFilename("prompts.gpkg")
-        options = QgsVectorFileWriter.SaveVectorOptions()
-        options.driverName = "GPKG"
-        if layer.selectedFeatureCount():  # selections have no order of their own
-            request = QgsFeatureRequest().setFilterFids(layer.selectedFeatureIds()).addOrderBy("$id")
-            layer = layer.materialize(request)
-        written = QgsVectorFileWriter.writeAsVectorFormatV3(layer, path, context.transformContext(), options)
-        if written[0] != QgsVectorFileWriter.WriterError.NoError:
-            raise QgsProcessingException(written[1])
-        return [self.OPTION, path]
+        return [self.OPTION, _written(layer, context)]
 
 
 class Points(_ByLayer):
@@ -341,6 +347,20 @@ class Encode(Command):
         "Fills the cache with what the model makes of a raster, so that clicks and later runs on it are answered at "
         "once. A run that was cancelled goes on."
     )
+
+
+def _written(layer, context):
+    """Path of a file that samgeo reads, with the selected features of a layer, or all if none is."""
+    path = QgsProcessingUtils.generateTempFilename("features.gpkg")
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    options.driverName = "GPKG"
+    if layer.selectedFeatureCount():  # selections have no order of their own
+        request = QgsFeatureRequest().setFilterFids(layer.selectedFeatureIds()).addOrderBy("$id")
+        layer = layer.materialize(request)
+    written = QgsVectorFileWriter.writeAsVectorFormatV3(layer, path, context.transformContext(), options)
+    if written[0] != QgsVectorFileWriter.WriterError.NoError:
+        raise QgsProcessingException(written[1])
+    return path
 
 
 def _hear(process, feedback, said):

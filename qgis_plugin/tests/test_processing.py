@@ -114,6 +114,18 @@ def test_everything_and_words_to_other_formats(provider, scene, tmp_path):
     assert {one["label"] for one in words.getFeatures()} <= {"building"}
 
 
+def test_an_area_of_interest_and_fast(provider, scene, tmp_path):
+    whole = run("everything", scene, str(tmp_path / "whole.gpkg"), FAST=True)
+    one = min(whole.getFeatures(), key=lambda feature: feature.geometry().area())
+    area = QgsVectorLayer("Polygon?crs=EPSG:32633", "area", "memory")
+    around = QgsFeature()
+    around.setGeometry(one.geometry().buffer(1, 8))
+    area.dataProvider().addFeature(around)
+    found = run("everything", scene, str(tmp_path / "found.gpkg"), FAST=True, AOI=area)
+    assert 0 < found.featureCount() < whole.featureCount()
+    assert all(each.geometry().intersects(around.geometry()) for each in found.getFeatures())
+
+
 def test_encode(provider, scene):
     import processing
 

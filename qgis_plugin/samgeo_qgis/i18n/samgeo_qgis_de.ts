@@ -368,12 +368,20 @@
       <translation>Keine zwei Objekte überlappen</translation>
     </message>
     <message>
+      <source>Look at and keep what is inside</source>
+      <translation>Nur ansehen und behalten, was darin liegt</translation>
+    </message>
+    <message>
       <source>Features</source>
       <translation>Objekte</translation>
     </message>
     <message>
       <source>There is no raster.</source>
       <translation>Es gibt kein Raster.</translation>
+    </message>
+    <message>
+      <source>Fast: miss parts of what was found</source>
+      <translation>Schnell: Teile von Gefundenem entgehen</translation>
     </message>
     <message>
       <source>Prompts</source>
