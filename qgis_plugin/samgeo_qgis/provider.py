@@ -124,7 +124,10 @@ class Command(QgsProcessingAlgorithm):
         self._add_advanced(QgsProcessingParameterBoolean("EXCLUSIVE", tr("No two features overlap"), False))
         self._add_advanced(
             QgsProcessingParameterVectorLayer(
-                "AOI", tr("Look at and keep what is inside"), [QgsProcessing.SourceType.TypeVectorPolygon], optional=True
+                "AOI",
+                tr("Look at and keep what is inside"),
+                [QgsProcessing.SourceType.TypeVectorPolygon],
+                optional=True,
             )
         )
         self.addParameter(
