@@ -118,9 +118,7 @@ def fetch_weights(model: PromptableModel | ModelAddress | str | Path | None, tel
     """Fetch the weights of a model that is named and not here yet; raises what `load_model` raises for such a name."""
     address = as_address(model)
     if isinstance(address, ModelAddress):
-        from samgeo.model.weights import have_weights
-
-        have_weights(address.name, lambda done, total: tell(Progress(phase="fetching", done=done, total=total)))
+        address.fetch(lambda done, total: tell(Progress(phase="fetching", done=done, total=total)))
 
 
 def journal_folder(output: str | Path) -> Path:

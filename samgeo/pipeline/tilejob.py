@@ -6,7 +6,7 @@ Running a job twice is harmless: the same part file appears again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -48,6 +48,12 @@ class ModelAddress:
     def load(self) -> PromptableModel:
         """The model; loaded once in a process."""
         return _load(self)
+
+    def fetch(self, report: Callable[[int, int], object]) -> None:
+        """Bring the weights here that `load` would fetch. report: called with bytes that are here and of how many."""
+        from samgeo.model.weights import have_weights
+
+        have_weights(self.name, report)
 
 
 def as_address(model: PromptableModel | ModelAddress | str | Path | None) -> PromptableModel | ModelAddress:

@@ -246,7 +246,7 @@ def test_what_is_where_is_learned_with_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "0.npz"
     named = labelled(0)
     replace(named, objects=tuple(replace(mask, label="building") for mask in named.objects)).save(path)
-    settings = TrainSettings(steps=60, decay_steps=20, layouts=((64, 2, 2),))
+    settings = TrainSettings(steps=100, decay_steps=20, layouts=((64, 2, 2),), learning_rate=3e-3)
     torch.manual_seed(0)
     train(nano._learner(), Batches({"a": [path]}, {"a": 1}, settings), settings, tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
