@@ -34,8 +34,10 @@ SYNONYMS = {
 """Other words for them."""
 
 
-def class_of(word: str) -> int | None:
-    """The position of the class that a word, or its plural, means; None for words that are not known."""
+def class_of(word: str | None) -> int | None:
+    """The position of the class that a word, or its plural, means; None for words that are not known, and for none."""
+    if word is None:
+        return None
     plain = " ".join(word.casefold().replace("_", " ").replace("-", " ").split())
     for number, name in enumerate(CLASSES):
         for known in (name, *SYNONYMS[name]):

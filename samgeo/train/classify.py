@@ -33,7 +33,7 @@ def known_classes(batches: Batches) -> Mapping[str, Tensor]:
         for path in batches.groups[name]:
             labelled = batches.load(path)
             for mask in labelled.objects if labelled.complete else ():
-                number = None if mask.label is None else class_of(mask.label)
+                number = class_of(mask.label)
                 if number is not None:
                     known[number] = True
         found[name] = known
@@ -99,7 +99,7 @@ def _truth(masks: Tensor, crop: Crop, known: Tensor) -> tuple[Tensor, Tensor]:
     common = flat @ true.T
     iou = common / (flat.sum(dim=1)[:, None] + true.sum(dim=1)[None] - common).clamp(min=1)  # (n, N)
     best, which = iou.max(dim=1)
-    numbers = [None if label is None else class_of(label) for label in crop.labels]
+    numbers = [class_of(label) for label in crop.labels]
     target, counts = torch.zeros(len(masks), len(CLASSES)), torch.zeros(len(masks), len(CLASSES))
     whole = crop.count < len(crop.masks)
     for row, (value, index) in enumerate(zip(best.tolist(), which.tolist(), strict=True)):

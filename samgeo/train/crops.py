@@ -167,7 +167,7 @@ def _classes(labelled: LabelledImage, view: View) -> tuple[NDArray[np.int32], ND
     drawn: dict[int | None, NDArray[np.uint8]] = {}
     every = 0
     for mask in labelled.objects:
-        number = None if mask.label is None else class_of(mask.label)
+        number = class_of(mask.label)
         every |= 0 if number is None else 1 << number
         if mask.window.intersection(source).is_empty:
             continue
