@@ -106,6 +106,19 @@ def test_everything_is_found_exactly_with_any_tiles(seed, all_seen):
             assert [feature.attributes["id"] for feature in result] == list(range(1, len(scene.masks) + 1))
 
 
+def test_the_raster_itself_is_no_object_that_is_seen_from_further_away(monkeypatch):
+    scene = rectangles((92, 112), (10, 10, 40, 80))
+
+    def pieces(_model, embedding, _settings, *, valid):
+        found = [piece for _, piece in embedding.pieces if not piece[:, 0].any()]  # nothing where an object goes on
+        everything = [valid] if valid.sum() == 23 * 28 else []  # in the one window that holds the whole raster
+        return [Mask.from_array(mask) for mask in found + everything]
+
+    monkeypatch.setattr("samgeo.pipeline.tilejob.generate_masks", pieces)
+    with segment(scene.image, grid=grid_of(scene), model=OracleModel(scene), settings=tiled()) as result:
+        assert polygons(result) == expected(scene)
+
+
 @pytest.mark.parametrize("seed", [1, 3])
 def test_every_prompt_gets_its_object_whole_with_any_tiles(seed):
     scene = random_scene(seed, height=90, width=110, disjoint=True)

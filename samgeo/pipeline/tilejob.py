@@ -33,6 +33,9 @@ from samgeo.settings import Granularity
 from samgeo.stitch.table import MaskTable, is_cut
 from samgeo.tiling import Tile, Tiling
 
+ALL = 0.9
+"""Share of the valid pixels of a window from which a mask may be no more than where the data ends."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelAddress:
@@ -240,8 +243,8 @@ def _find(
 ) -> list[tuple[int, Mask]]:
     """Key and mask of each object, in the pixels of the window."""
     if job.tile is not None:
-        every = generate_masks(model, embedding, job.run.everything, valid=valid)
-        return [(-1, mask) for mask in name_masks(model, embedding, every)]
+        every = name_masks(model, embedding, generate_masks(model, embedding, job.run.everything, valid=valid))
+        return [(-1, mask) for mask in every if job.run.scale == 1 or not _is_all(mask, valid)]
     prompts = [prompt.inside(job.window) for prompt in job.prompts]
     masks = segment_objects(
         model, embedding, prompts, granularity=job.run.granularity, batch=job.run.everything.points_per_batch
@@ -255,6 +258,11 @@ def _find(
 def name_masks(model: PromptableModel, embedding: Embedding, masks: list[Mask]) -> list[Mask]:
     """The masks with what the model calls them, if it does."""
     return model.name_masks(embedding, masks) if isinstance(model, NamesMasks) else masks
+
+
+def _is_all(mask: Mask, valid: NDArray[np.bool_]) -> bool:
+    """True for a mask of no class that takes nearly all valid pixels (h, w): seen whole, it is the raster itself."""
+    return mask.label is None and mask.area_px >= ALL * np.count_nonzero(valid)
 
 
 def _is_for_afar(box: Window, job: TileJob) -> bool:
