@@ -202,6 +202,16 @@ class Mask:
         return replace(self, window=cut.window.shift(inside.row, inside.col), pixels=cut.pixels)
 
 
+def fill_invalid(rgb: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """(H, W, 3) with pixels that are not valid (H, W) in the mean colour of the others: black, they look like objects.
+
+    What a network takes for no object is what SAM pads images with, the mean colour of its images.
+    """
+    if valid.all() or not valid.any():
+        return rgb
+    return np.where(valid[..., None], rgb, rgb[valid].mean(axis=0).round().astype(np.uint8))
+
+
 def boxes_of(masks: Sequence[Mask]) -> NDArray[np.float32]:
     """(N, 4) x_min, y_min, x_max, y_max: the outer edges of the outermost pixels; integers are pixel centres."""
     edges = [(w.col, w.row, w.col_end, w.row_end) for w in (mask.window for mask in masks)]

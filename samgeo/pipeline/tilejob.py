@@ -26,7 +26,7 @@ from samgeo.pipeline.parts import pack_masks, require_part
 from samgeo.pipeline.prompting import ObjectPrompt, segment_objects
 from samgeo.pipeline.sought import Sought, draw_found
 from samgeo.pipeline.witness import Ahead, Witness, looks_the_same
-from samgeo.pixels import Mask, Window
+from samgeo.pixels import Mask, Window, fill_invalid
 from samgeo.quiet import QuietThread
 from samgeo.raster.reader import Raster, RasterSource
 from samgeo.settings import Granularity
@@ -190,6 +190,7 @@ def encode(
     model: PromptableModel, rgb: NDArray[np.uint8], valid: NDArray[np.bool_], cache: EmbeddingCache | None
 ) -> Embedding:
     """The embedding of a window (h, w, 3) with its valid pixels (h, w); from the cache if it is there."""
+    rgb = fill_invalid(rgb, valid)
     if cache is None:
         return model.encode(rgb)
     key = cache.key_for(rgb, valid, model.sha256, model.precision, type(model).__name__)
@@ -229,7 +230,7 @@ def _embed(run: Run, rgb: NDArray[np.uint8], valid: NDArray[np.bool_]) -> tuple[
 def _find_words(job: TileJob, sought: Sought, witness: Witness) -> list[Mask]:
     """The masks of what is sought, in the pixels of the window; the window is encoded only if there is something."""
     rgb, valid = witness.look(_raster(job.run), job.window, job.run.scale)
-    found = sought.find(rgb) if valid.any() else None
+    found = sought.find(fill_invalid(rgb, valid)) if valid.any() else None
     if found is None or not len(found.boxes):
         return []
     model, embedding = _embed(job.run, rgb, valid)

@@ -34,7 +34,7 @@ from samgeo.train.crops import Crop, draw_crop
 from samgeo.train.interaction import STRIDE_PX, first_clicks, next_clicks, noisy_boxes
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.losses import class_loss, feature_loss, iou_loss, mask_iou, mask_loss
-from samgeo.train.mixing import paste
+from samgeo.train.mixing import hide, paste
 from samgeo.train.optimizers import Optimizer, make_optimizers
 
 TAUGHT_LATER = ("mask_scorer.", "class_head.")
@@ -90,6 +90,8 @@ class TrainSettings:
     """Share of the crops onto which objects of another crop are pasted."""
     toned: float = 0.2
     """Share of the crops that take the colours of another crop."""
+    hidden: float = 0.1
+    """Share of the crops in which the data ends."""
     accumulate: int = 1
     """Batches whose gradients are averaged for a step: what large steps cost where memory holds small batches only."""
 
@@ -135,7 +137,8 @@ class Batches(Dataset[Batch]):
             image = crop.image
             if rng.random() < self.settings.toned:
                 image = take_tones(image, self._draw(rng, size_px, 1)[1].image, rng.uniform(0.3, 1))
-            crops.append((name, replace(crop, image=vary_colours(image, rng))))
+            crop = replace(crop, image=vary_colours(image, rng))
+            crops.append((name, hide(crop, rng) if rng.random() < self.settings.hidden else crop))
         return crops
 
     def _draw(self, rng: np.random.Generator, size_px: int, objects: int) -> tuple[str, Crop]:

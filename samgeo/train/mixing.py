@@ -1,14 +1,20 @@
-"""Crops made of two: objects of one pasted onto another, and colours borrowed (Ghiasi et al. 2021, copy-paste)."""
+"""Crops made of two, objects of one pasted onto another (Ghiasi et al. 2021, copy-paste); crops where data ends."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from samgeo.train.crops import MIN_VISIBLE_PX, Crop
+from samgeo.pixels import fill_invalid
+from samgeo.train.crops import ASLANT, MIN_VISIBLE_PX, Crop
 
 LARGEST_SHARE = 0.15
 """Objects that cover more of their crop are not pasted."""
+
+HIDDEN = (0.1, 0.6)
+"""Share of a crop that lies beyond the end of the data, least and most."""
 
 
 def paste(onto: Crop, donor: Crop, rng: np.random.Generator) -> Crop:
@@ -36,4 +42,29 @@ def paste(onto: Crop, donor: Crop, rng: np.random.Generator) -> Crop:
         count=count,
         shown=np.where(union, donor.shown, onto.shown),
         known=np.where(union, donor.known, onto.known),
+    )
+
+
+def hide(crop: Crop, rng: np.random.Generator) -> Crop:
+    """The crop as a window at the end of the data shows it: nothing beyond a line, which may run at any angle.
+
+    Objects of which too little is left give way to the others; a crop without others stays as it is.
+    """
+    angle = rng.integers(4) * np.pi / 2 + (rng.uniform(0, np.pi / 2) if rng.random() < ASLANT else 0.0)
+    rows, cols = np.indices(crop.shown.shape)
+    along = rows * np.sin(angle) + cols * np.cos(angle)
+    valid = along <= np.quantile(along, 1 - rng.uniform(*HIDDEN))
+    masks = crop.masks & valid
+    left = [i for i in range(crop.count) if np.count_nonzero(masks[i]) >= MIN_VISIBLE_PX]
+    if not left:
+        return crop
+    shown = [left[i % len(left)] for i in range(len(masks))]
+    return replace(
+        crop,
+        image=fill_invalid(crop.image, valid),
+        masks=masks[shown],
+        labels=tuple(crop.labels[i] for i in shown),
+        count=len(left) if crop.count < len(masks) else crop.count,
+        shown=np.where(valid, crop.shown, np.int32(0)),
+        known=np.where(valid, crop.known, np.int32(0)),
     )

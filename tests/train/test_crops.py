@@ -13,7 +13,7 @@ from samgeo.pixels import Mask
 from samgeo.train.colours import take_tones, vary_colours
 from samgeo.train.crops import Crop, _around, _by_size, draw_crop
 from samgeo.train.labelled import LabelledImage
-from samgeo.train.mixing import paste
+from samgeo.train.mixing import hide, paste
 from tests.train.test_loop import labelled
 
 
@@ -146,6 +146,27 @@ def test_too_large_an_object_is_not_pasted() -> None:
     onto = crops(labelled(0), 5)[0]
     whole = replace(onto, masks=np.ones_like(onto.masks), count=1)
     assert paste(onto, whole, np.random.default_rng(0)) is onto
+
+
+def test_where_the_data_ends_there_is_nothing_and_no_mask() -> None:
+    rng, made = np.random.default_rng(2), 0
+    for crop in crops(scene(complete=True), 60):
+        hidden = hide(crop, rng)
+        if hidden is crop:
+            continue
+        made += 1
+        gone = (crop.known != 0) & (hidden.known == 0)
+        assert 0.05 < gone.mean() < 0.65
+        assert len(np.unique(hidden.image[gone], axis=0)) == 1
+        assert (hidden.image == crop.image)[~gone].all()
+        assert not hidden.shown[gone].any()
+        assert len(hidden.masks) == len(hidden.labels) == len(crop.masks)
+        for mask, label in zip(hidden.masks, hidden.labels, strict=True):
+            assert mask.sum() >= 60
+            assert not (mask & gone).any()
+            whole = [known for known, name in zip(crop.masks, crop.labels, strict=True) if name == label]
+            assert any((mask == (known & mask)).all() and not (known & ~mask & ~gone).any() for known in whole)
+    assert made > 20
 
 
 def test_tones_move_towards_another_image() -> None:
