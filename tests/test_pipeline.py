@@ -106,6 +106,21 @@ def test_everything_is_found_exactly_with_any_tiles(seed, all_seen):
             assert [feature.attributes["id"] for feature in result] == list(range(1, len(scene.masks) + 1))
 
 
+def test_beyond_the_raster_a_model_sees_its_mean_colour(all_seen):
+    scene = random_scene(3, height=40, width=60, disjoint=True)
+    seen = []
+
+    class Seeing(OracleModel):
+        def encode(self, image):
+            seen.append(image)
+            return super().encode(image)
+
+    segment(scene.image, grid=grid_of(scene), model=Seeing(scene), settings=tiled())
+    first = seen[0]  # 48 x 48, of which 40 rows are there
+    assert (first[:40] == scene.image[:, :48]).all()
+    assert (np.abs(first[40:] - scene.image[:, :48].mean(axis=(0, 1))) <= 0.5).all()
+
+
 def test_the_raster_itself_is_no_object_that_is_seen_from_further_away(monkeypatch):
     scene = rectangles((92, 112), (10, 10, 40, 80))
 
