@@ -17,7 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from samgeo.errors import RasterError, ResourceLimitError, UsageError
 from samgeo.grid import Grid
-from samgeo.pixels import Mask, Window
+from samgeo.pixels import Mask, Window, fill_invalid
 from samgeo.prompts.placed import PlacedPrompts
 from samgeo.prompts.prompts import Prompts
 from samgeo.raster.reader import Raster
@@ -167,7 +167,7 @@ def _window(raster: Raster, window: Window, objects: Sequence[Mask]) -> Labelled
     if not seen:
         return None
     return LabelledImage(
-        image=raster.read_rgb(inside)[0],
+        image=fill_invalid(*raster.read_rgb(inside)),
         objects=seen,
         source=f"{raster.name}/row {inside.row}, column {inside.col}",
         gsd_m=raster.grid.gsd_m,
