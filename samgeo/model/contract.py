@@ -126,8 +126,8 @@ class FindsAll(Protocol):
 
 @runtime_checkable
 class Glances(Protocol):
-    """A model whose `decode` looks more than once; where it is asked at a grid of points, one look must do."""
+    """A model whose `decode` looks at several sizes; where it is asked at a grid of points, fewer must do."""
 
     def glance(self, embedding: Embedding, prompts: PixelPrompts) -> DecodedMasks:
-        """As `decode`, with one look."""
+        """As `decode`, with fewer looks."""
         ...

@@ -31,7 +31,7 @@ from samgeo.pixels import Mask, PixelPrompts
 SMALL_PX = 48
 """An object is small if the longer side of its box is below this, in pixels of the image."""
 UNSURE = 0.4
-"""An answer to a box, or to clicks at one look, is unsure if none of its scores is above this."""
+"""An answer to a box, or to a click at a glance, is unsure if none of its scores is above this."""
 LIKELY = 0.5
 """A mask gets the name of its likeliest class if that is at least this probable."""
 SPREAD = 0.2
@@ -100,26 +100,15 @@ class PyramidModel:
 
         An object with a box or an earlier mask is asked for at the size that suits it. One with clicks alone, or a box
         whose answer is unsure, is asked for at all sizes, and of all masks come those that tell most of what it may be,
-        see `_telling`; of clicks the first, the best, is drawn again, as if it were an earlier mask. Raises PromptError
-        for coordinates that are not finite, or masks of another size than `logits` have.
+        see `_telling`. Raises PromptError for coordinates that are not finite, or masks of another size than `logits`
+        have.
         """
-        if prompts.boxes is not None or prompts.masks is not None:
-            return self._by_extent(embedding, prompts, multimask=multimask)
-        first = self._by_clicks(embedding, prompts, multimask=multimask, unsure=math.inf)
-        keep = np.zeros(first.scores.shape, dtype=bool)
-        keep[:, 0] = True
-        again = self._by_extent(embedding, replace(prompts, masks=first[keep].logits[:, 0]), multimask=False)
-        everyone, chosen = np.arange(len(prompts)), np.arange(keep.size).reshape(keep.shape)
-        chosen[:, 0] = keep.size + everyone
-        return MergedMasks(
-            [Answer(objects=everyone, masks=masks) for masks in (first, again)],
-            chosen,
-            size=self._logits_size(embedding),
-            scores=first.scores,  # a mask that was told of itself is too sure of itself
-        )
+        if prompts.boxes is None and prompts.masks is None:
+            return self._by_clicks(embedding, prompts, multimask=multimask, unsure=math.inf)
+        return self._by_extent(embedding, prompts, multimask=multimask)
 
     def glance(self, embedding: PyramidEmbedding, prompts: PixelPrompts) -> MergedMasks:
-        """Three masks for each of N objects that are clicked at, at one look, and enlarged only where that may help."""
+        """Three masks for each of N objects that are clicked at, enlarged only where that may help."""
         return self._by_clicks(embedding, prompts, multimask=True, unsure=UNSURE)
 
     def _by_clicks(

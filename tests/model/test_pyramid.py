@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -102,22 +102,6 @@ def test_an_earlier_mask_has_a_size_too(model: PyramidModel, image: NDArray[np.u
     assert not np.allclose(decoded.logits[1:], small.logits)
     with pytest.raises(PromptError, match=r"mask prompts of \(24, 20\): expected logits of \(48, 40\)"):
         model.decode(embedding, PixelPrompts(masks=logits[:, ::2, ::2]))
-
-
-@pytest.mark.parametrize("multimask", [True, False])
-def test_the_best_mask_of_a_click_is_drawn_again_as_if_it_were_an_earlier_one(
-    model: PyramidModel, image: NDArray[np.uint8], multimask: bool
-) -> None:
-    embedding, prompts = model.encode(image), points((40, 45), (3, 4))
-    first = model._by_clicks(embedding, prompts, multimask=multimask, unsure=1.0)
-    decoded = model.decode(embedding, prompts, multimask=multimask)
-    np.testing.assert_array_equal(decoded.scores, first.scores)
-    rows, best = np.arange(2), first.scores.argmax(axis=1)
-    expected = first.logits
-    earlier = replace(prompts, masks=expected[rows, best])
-    expected[rows, best] = model.decode(embedding, earlier, multimask=False).logits[:, 0]
-    assert not np.array_equal(expected, first.logits)
-    np.testing.assert_array_equal(decoded.logits, expected)
 
 
 @pytest.mark.parametrize("shape", [(96, 80), (33, 47), (100, 70), (16, 16)])
@@ -228,6 +212,7 @@ def test_a_click_is_asked_for_at_all_sizes(model: PyramidModel, image: NDArray[n
     )
     first = model._by_clicks(embedding, prompts, multimask=True, unsure=1.0)
     assert sorted(embedding.others) == [0.5, 2]
+    np.testing.assert_array_equal(model.decode(embedding, prompts).logits, first.logits)
     candidates = np.concatenate([answer.masks.scores for answer in first._answers], axis=1)
     np.testing.assert_allclose(candidates, every, atol=1e-4)
     sure = model.encode(image)
