@@ -481,7 +481,7 @@ def test_a_tile_that_keeps_failing_is_an_error_with_its_window_and_the_rest_is_k
 
     class Stubborn(OracleModel):
         def encode(self, image):
-            if np.array_equal(image, np.pad(scene.image, ((0, 0), (0, 18), (0, 0)))[:48, 80:128]):
+            if np.array_equal(image[:, :30], scene.image[:48, 80:]):
                 stumble()
             return super().encode(image)
 
