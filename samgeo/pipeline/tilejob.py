@@ -263,7 +263,7 @@ def name_masks(model: PromptableModel, embedding: Embedding, masks: list[Mask]) 
 
 def _is_all(mask: Mask, valid: NDArray[np.bool_]) -> bool:
     """True for a mask of no class that takes nearly all valid pixels (h, w): seen whole, it is the raster itself."""
-    return mask.label is None and mask.area_px >= ALL * np.count_nonzero(valid)
+    return mask.label is None and mask.area_px >= ALL * int(np.count_nonzero(valid))
 
 
 def _is_for_afar(box: Window, job: TileJob) -> bool:
