@@ -245,7 +245,10 @@ def _find(
     """Key and mask of each object, in the pixels of the window."""
     if job.tile is not None:
         every = name_masks(model, embedding, generate_masks(model, embedding, job.run.everything, valid=valid))
-        return [(-1, mask) for mask in every if job.run.scale == 1 or not _is_all(mask, valid)]
+        if job.run.scale > 1:  # seen whole, what is of no class and nearly all that is valid is the raster itself
+            all_px = ALL * np.count_nonzero(valid)
+            every = [mask for mask in every if mask.label is not None or mask.area_px < all_px]
+        return [(-1, mask) for mask in every]
     prompts = [prompt.inside(job.window) for prompt in job.prompts]
     masks = segment_objects(
         model, embedding, prompts, granularity=job.run.granularity, batch=job.run.everything.points_per_batch
@@ -259,11 +262,6 @@ def _find(
 def name_masks(model: PromptableModel, embedding: Embedding, masks: list[Mask]) -> list[Mask]:
     """The masks with what the model calls them, if it does."""
     return model.name_masks(embedding, masks) if isinstance(model, NamesMasks) else masks
-
-
-def _is_all(mask: Mask, valid: NDArray[np.bool_]) -> bool:
-    """True for a mask of no class that takes nearly all valid pixels (h, w): seen whole, it is the raster itself."""
-    return mask.label is None and mask.area_px >= ALL * int(np.count_nonzero(valid))
 
 
 def _is_for_afar(box: Window, job: TileJob) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from samgeo.pixels import fill_invalid
@@ -23,23 +25,17 @@ def paste(onto: Crop, donor: Crop, rng: np.random.Generator) -> Crop:
     chosen = [i for i in range(donor.count) if np.count_nonzero(donor.masks[i]) <= limit and rng.random() < 0.6]
     if not chosen:
         return onto
-    union = donor.masks[chosen].any(axis=0)
+    union = np.asarray(donor.masks[chosen].any(axis=0))
     soft = Image.fromarray(union.view(np.uint8) * np.uint8(255)).filter(ImageFilter.GaussianBlur(0.7))
     alpha = np.asarray(soft, dtype=np.float32)[..., None] / 255
     image = (onto.image * (1 - alpha) + donor.image * alpha).astype(np.uint8)
-    left = onto.masks[: onto.count] & ~union
-    own = [(left[i], onto.labels[i]) for i in range(onto.count) if np.count_nonzero(left[i]) >= MIN_VISIBLE_PX]
+    own = _left(onto, ~union)
     new = [(donor.masks[i], donor.labels[i]) for i in chosen]
-    k = len(onto.masks)
     by_turns = [pair for pairs in zip(own, new, strict=False) for pair in pairs]
-    found = [*by_turns, *own[len(new) :], *new[len(own) :]][:k]
-    shown = [found[i % len(found)] for i in range(k)]
-    count = len(found) if onto.count < k else k  # where some may be missing, some still may
-    return Crop(
+    found = [*by_turns, *own[len(new) :], *new[len(own) :]][: len(onto.masks)]
+    return replace(
+        _showing(onto, found),
         image=image,
-        masks=np.stack([mask for mask, _ in shown]),
-        labels=tuple(label for _, label in shown),
-        count=count,
         shown=np.where(union, donor.shown, onto.shown),
         known=np.where(union, donor.known, onto.known),
     )
@@ -54,17 +50,31 @@ def hide(crop: Crop, rng: np.random.Generator) -> Crop:
     rows, cols = np.indices(crop.shown.shape)
     along = rows * np.sin(angle) + cols * np.cos(angle)
     valid = along <= np.quantile(along, 1 - rng.uniform(*HIDDEN))
-    masks = crop.masks & valid
-    left = [i for i in range(crop.count) if np.count_nonzero(masks[i]) >= MIN_VISIBLE_PX]
+    left = _left(crop, valid)
     if not left:
         return crop
-    shown = [left[i % len(left)] for i in range(len(masks))]
     return replace(
-        crop,
+        _showing(crop, left),
         image=fill_invalid(crop.image, valid),
-        masks=masks[shown],
-        labels=tuple(crop.labels[i] for i in shown),
-        count=len(left) if crop.count < len(masks) else crop.count,
         shown=np.where(valid, crop.shown, np.int32(0)),
         known=np.where(valid, crop.known, np.int32(0)),
+    )
+
+
+def _left(crop: Crop, where: NDArray[np.bool_]) -> list[tuple[NDArray[np.bool_], str | None]]:
+    """The crop's objects inside of `where` (S, S), with their labels; without those of which too little is left."""
+    masks = crop.masks[: crop.count] & where
+    pairs = zip(masks, crop.labels, strict=False)
+    return [(mask, label) for mask, label in pairs if np.count_nonzero(mask) >= MIN_VISIBLE_PX]
+
+
+def _showing(crop: Crop, found: Sequence[tuple[NDArray[np.bool_], str | None]]) -> Crop:
+    """The crop with other objects, at most K, repeated up to K; where some may have been missing, some still may."""
+    k = len(crop.masks)
+    shown = [found[i % len(found)] for i in range(k)]
+    return replace(
+        crop,
+        masks=np.stack([mask for mask, _ in shown]),
+        labels=tuple(label for _, label in shown),
+        count=len(found) if crop.count < k else k,
     )
