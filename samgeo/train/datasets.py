@@ -57,13 +57,15 @@ def read_coco(
     bands: Sequence[int] | None = None,
     gsd_m: float | None = None,
     complete: bool = True,
+    ellipses: bool = False,
 ) -> Iterator[LabelledImage]:
     """The images of a COCO JSON file with their objects: polygons and run-length codes, not boxes or crowds.
 
     path: the JSON; image names in it are relative to its folder. name: of the source, else the folder's.
-    bands: three 1-based bands of the images, or one. Raises UsageError naming file and annotation.
+    bands: three 1-based bands of the images, or one. ellipses: the objects are round, and known by their boxes alone.
+    Raises UsageError naming file and annotation.
     """
-    for picture in read_pictures(path):
+    for picture in read_pictures(path, ellipses=ellipses):
         image = read_image(picture.file, bands)
         picture.check(image.shape)
         yield LabelledImage(
@@ -75,15 +77,15 @@ def read_coco(
         )
 
 
-def read_pictures(path: Path, folder: Path | None = None) -> Iterator[Picture]:
+def read_pictures(path: Path, folder: Path | None = None, *, ellipses: bool = False) -> Iterator[Picture]:
     """What is drawn in the pictures of a COCO JSON file, of a file of SA-1B, or of a folder of such files.
 
-    folder: where the pictures are; None: beside the JSON. Crowds are left out.
-    Raises UsageError naming file and annotation.
+    folder: where the pictures are; None: beside the JSON. ellipses: each object is the largest ellipse in its box.
+    Crowds are left out. Raises UsageError naming file and annotation.
     """
     if path.is_dir():
         for part in sorted(path.glob("*.json")):
-            yield from read_pictures(part, folder)
+            yield from read_pictures(part, folder, ellipses=ellipses)
         return
     content = _read_json(path)
     try:
@@ -102,7 +104,7 @@ def read_pictures(path: Path, folder: Path | None = None) -> Iterator[Picture]:
         row = by_image[min(unknown, key=str)][0].get("id")
         raise UsageError(f"{path}: annotation {row} is of image {min(unknown, key=str)}: expected an id among `images`")
     for number, file_name, shape in images:
-        masks = (_coco_mask(path, annotation, labels, shape) for annotation in by_image[number])
+        masks = (_coco_mask(path, annotation, labels, shape, ellipses=ellipses) for annotation in by_image[number])
         yield Picture(
             file=(folder or path.parent) / file_name,
             shape=shape,
@@ -304,13 +306,15 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _coco_mask(
-    path: Path, annotation: Mapping[str, Any], labels: Mapping[Any, str], shape: tuple[int, ...]
+    path: Path, annotation: Mapping[str, Any], labels: Mapping[Any, str], shape: tuple[int, ...], *, ellipses: bool
 ) -> Mask | None:
     if annotation.get("iscrowd"):
         return None
     label = labels.get(annotation.get("category_id"))
     outline = annotation.get("segmentation")
     try:
+        if ellipses:
+            return burn([_polygon(_ellipse(annotation["bbox"]))], shape, label)
         if isinstance(outline, Mapping):
             height, width = outline["size"]
             if (height, width) != tuple(shape[:2]):
@@ -320,12 +324,24 @@ def _coco_mask(
         return burn([_polygon(ring) for ring in outline or [[]]], shape, label)
     except (TypeError, KeyError, ValueError, IndexError) as error:
         raise UsageError(
-            f"{path}: annotation {annotation.get('id')}: bad segmentation ({error}): "
-            "expected lists of x1, y1, x2, y2, ... or a run-length code"
+            f"{path}: annotation {annotation.get('id')}: bad {'bbox' if ellipses else 'segmentation'} ({error}): "
+            + (
+                "expected x, y, width, height"
+                if ellipses
+                else "expected lists of x1, y1, x2, y2, ... or a run-length code"
+            )
         ) from error
 
 
-def _polygon(ring: Sequence[float]) -> dict[str, Any]:
+def _ellipse(box: Sequence[float]) -> NDArray[np.float64]:
+    """The ring x1, y1, x2, y2, ... of the largest ellipse in a box of x, y, width, height."""
+    x, y, width, height = box
+    angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    half = np.array([width, height], dtype=np.float64) / 2
+    return np.asarray((np.stack([np.cos(angle), np.sin(angle)], axis=1) * half + half + (x, y)).ravel())
+
+
+def _polygon(ring: Sequence[float] | NDArray[np.float64]) -> dict[str, Any]:
     corners = np.asarray(ring, dtype=np.float64)
     if corners.ndim != 1 or corners.size < 6 or corners.size % 2 or not np.isfinite(corners).all():
         raise ValueError(f"a ring of {corners.size} numbers, expected at least three corners with finite x, y")

@@ -47,6 +47,7 @@ WEIGHTS = {
     "ships_s2": 1.2,
     "solar_gsi_japan": 1.5,
     "roads_gsi_japan": 2.5,
+    "trees_neon": 1.4,
     "landcover_dubai": 1.0,
     "forest_amazon_s2": 0.6,
     "flood_aerial": 0.5,

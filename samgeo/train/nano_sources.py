@@ -60,8 +60,9 @@ def _coco(
     gsd_m: float | None = None,
     bands: Sequence[int] | None = None,
     complete: bool = True,
+    ellipses: bool = False,
 ) -> Iterator[LabelledImage]:
-    return read_coco(data / file, name=name, bands=bands, gsd_m=gsd_m, complete=complete)
+    return read_coco(data / file, name=name, bands=bands, gsd_m=gsd_m, complete=complete, ellipses=ellipses)
 
 
 def _semantic(
@@ -195,7 +196,15 @@ SOURCES: tuple[Source, ...] = (
         read=_atlanta,
         note="share alike: validation only. 16-bit panchromatic, far off nadir",
     ),
-    Source(name="trees_neon", licence="CC0; CC BY 4.0 (boxes)", gsd_m=0.1, role="never", note="boxes, no masks"),
+    Source(
+        name="trees_neon",
+        licence="imagery CC0 (NEON); boxes CC BY 4.0 (NeonTreeEvaluation)",
+        gsd_m=0.1,
+        role="train",
+        held_out=("*4", "*6"),
+        read=partial(_coco, name="trees_neon", file="trees_neon/boxes.json", gsd_m=0.1, complete=False, ellipses=True),
+        note="boxes alone: a crown is taken for the ellipse in its box. Some crowns have none",
+    ),
     Source(
         name="trees_urban_naip", licence="public domain; CC BY 4.0", gsd_m=0.6, role="never", note="points, no masks"
     ),
