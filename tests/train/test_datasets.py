@@ -101,6 +101,17 @@ def test_coco_objects_without_pixels_are_left_out(tmp_path, outline):
     assert image.objects == ()
 
 
+def test_round_objects_that_are_known_by_boxes_are_ellipses(tmp_path):
+    (image,) = read_coco(write_coco(tmp_path, [], bbox=[10, 5, 30, 20]), ellipses=True)
+    rows, cols = np.indices(SHAPE)
+    inside = ((cols + 0.5 - 25) / 15) ** 2 + ((rows + 0.5 - 15) / 10) ** 2
+    mask = image.objects[0].to_array(*SHAPE)
+    assert mask[inside < 0.95].all()
+    assert not mask[inside > 1].any()
+    with pytest.raises(UsageError, match=r"labels\.json: annotation 7: bad bbox"):
+        list(read_coco(write_coco(tmp_path, [SQUARE], bbox=[10, 5, 30]), ellipses=True))
+
+
 def test_coco_crowds_are_left_out(tmp_path):
     (image,) = read_coco(write_coco(tmp_path, [SQUARE], iscrowd=1))
     assert image.objects == ()
