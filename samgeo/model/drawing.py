@@ -9,7 +9,7 @@ BOX_CORNERS = (2, 3)
 """Labels of a box's first (top left) and second (bottom right) corner; 0, 1 and -1 are those of `PixelPrompts`."""
 MAPS = ("positive, narrow", "positive, wide", "negative, narrow", "negative, wide", "box")
 """The drawn maps of one object."""
-_NARROW_PX, _WIDE_PX, _BOX_EDGE_PX = 6.0, 40.0, 4.0
+_NARROW_PX, _WIDE_PX, _BOX_EDGE_PX, _SHARP_EDGE_PX = 6.0, 40.0, 4.0, 1.0
 
 
 def draw_prompts(points: Tensor, labels: Tensor, *, size: tuple[int, int], stride_px: int) -> Tensor:
@@ -30,10 +30,24 @@ def draw_prompts(points: Tensor, labels: Tensor, *, size: tuple[int, int], strid
     return torch.stack([*(spot.clamp(max=2) for spot in spots), box], dim=1)  # (N, 5, h, w)
 
 
-def inside_box(points: Tensor, labels: Tensor, *, size: tuple[int, int], stride_px: int, margin: float = 0.0) -> Tensor:
+def outside_box(points: Tensor, labels: Tensor, *, size: tuple[int, int], stride_px: int) -> Tensor:
+    """1 outside of an object's box, about the share of the cell at its edges, 0 where it has none: (N, h, w)."""
+    boxed = (labels == BOX_CORNERS[0]).any(dim=1)[:, None, None].float()
+    return boxed - inside_box(points, labels, size=size, stride_px=stride_px, edge_px=_SHARP_EDGE_PX)
+
+
+def inside_box(
+    points: Tensor,
+    labels: Tensor,
+    *,
+    size: tuple[int, int],
+    stride_px: int,
+    margin: float = 0.0,
+    edge_px: float = _BOX_EDGE_PX,
+) -> Tensor:
     """1 inside an object's box, 0 outside and where it has none, soft at its edges: (N, h, w).
 
-    margin: widens the box on each side by this share of its own sides.
+    margin: widens the box on each side by this share of its own sides. edge_px: how soft its edges are.
     """
     x, y = _centres(points, size, stride_px)
     first, second = ((labels == corner)[..., None] for corner in BOX_CORNERS)  # (N, T, 1)
@@ -41,8 +55,8 @@ def inside_box(points: Tensor, labels: Tensor, *, size: tuple[int, int], stride_
     low, high = (points.float() * first).sum(dim=1), (points.float() * second).sum(dim=1)  # (N, 2)
     extra = margin * (high - low)
     low, high = (low - extra)[..., None], (high + extra)[..., None]  # (N, 2, 1)
-    in_x = torch.sigmoid(torch.minimum(x - low[:, 0], high[:, 0] - x) / _BOX_EDGE_PX)  # (N, w)
-    in_y = torch.sigmoid(torch.minimum(y - low[:, 1], high[:, 1] - y) / _BOX_EDGE_PX)  # (N, h)
+    in_x = torch.sigmoid(torch.minimum(x - low[:, 0], high[:, 0] - x) / edge_px)  # (N, w)
+    in_y = torch.sigmoid(torch.minimum(y - low[:, 1], high[:, 1] - y) / edge_px)  # (N, h)
     return in_y[:, :, None] * in_x[:, None, :] * has_box[:, None, None]  # (N, h, w)
 
 

@@ -87,9 +87,9 @@ class DecoderGraph(nn.Module):
         without = self.sam.embed_prompts(found, points, labels, None)
         given = self.sam.embed_prompts(found, points, labels, masks)
         has = has_mask[:, None, None, None] > 0
-        alike = given.alike
-        if alike is not None and without.alike is not None:
-            alike = torch.where(has, alike, without.alike)
+        maps = given.maps
+        if maps is not None and without.maps is not None:
+            maps = torch.where(has, maps, without.maps)
         dense = torch.where(has, given.dense, without.dense)
         decoded = self.sam.mask_decoder(
             found.stride16,
@@ -98,7 +98,7 @@ class DecoderGraph(nn.Module):
             dense,
             high_res=found.high_res,
             units=found.units,
-            alike=alike,
+            maps=maps,
         )
         if self.sam.mask_scorer is None or found.units is None:
             return decoded.logits, decoded.iou

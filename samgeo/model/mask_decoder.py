@@ -21,6 +21,8 @@ from samgeo.model.transformer import Places, TwoWayTransformer
 
 NUM_MASKS = 4
 """One mask for unambiguous prompts and three for ambiguous ones."""
+MAPS = len(likeness.MAPS) + 1
+"""What a mask can be a product with beside features: the maps of likeness, and what is outside of the box."""
 LIKENESS_GAIN = 4.0
 """Cosines are small beside the other features; the gain spares the weights to grow."""
 
@@ -101,7 +103,7 @@ class MaskDecoder(nn.Module):
         products = fine
         if likeness_dim:
             self.unit = nn.Conv2d(high_res_channels, likeness_dim, 1)
-            products += likeness_dim + len(likeness.MAPS)
+            products += likeness_dim + MAPS
         self.output_hypernetworks_mlps = nn.ModuleList(
             MLP(transformer_dim, transformer_dim, products, 3, activation=self.head_activation)
             for _ in range(NUM_MASKS)
@@ -117,12 +119,12 @@ class MaskDecoder(nn.Module):
         *,
         high_res: HighRes | None = None,
         units: Tensor | None = None,
-        alike: Tensor | None = None,
+        maps: Tensor | None = None,
     ) -> Decoded:
         """All four masks of N prompted objects. Arguments as of the parts below."""
         tokens, src, iou, _ = self.attend(image, places, sparse, dense)
         upscaled = self.upscale(src, self.in_patches(high_res))
-        return Decoded(self.draw(self.weights(tokens), upscaled, src.shape[1:3], units, alike), iou, tokens)
+        return Decoded(self.draw(self.weights(tokens), upscaled, src.shape[1:3], units, maps), iou, tokens)
 
     def locate(self, image_pe: Tensor) -> Places:
         """Positions (N or 1, C, h, w) of the image embedding's cells as `attend` reads them, for all prompts."""
@@ -183,23 +185,23 @@ class MaskDecoder(nn.Module):
         return torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
 
     def draw(
-        self, weights: Tensor, upscaled: Tensor, size: Sequence[int], units: Tensor | None, alike: Tensor | None
+        self, weights: Tensor, upscaled: Tensor, size: Sequence[int], units: Tensor | None, maps: Tensor | None
     ) -> Tensor:
         """Logits of M masks for each of N objects, (N, M, 4h, 4w): products of the masks' weights with features.
 
         weights: (N, M, P) from `weights`. upscaled: (N, 16 h w, C4) from `upscale`, size: (h, w). units: (B, D, 4h, 4w)
-        of B images with N / B consecutive objects in each; alike: (N, 5, 4h, 4w); both None in a decoder without
+        of B images with N / B consecutive objects in each; maps: (N, MAPS, 4h, 4w); both None in a decoder without
         likeness.
         """
         (n, m, _), c4 = weights.shape, upscaled.shape[2]
         product: Tensor = weights[..., :c4] @ upscaled.transpose(1, 2)  # (N, M, 16 h w), in patch order
         logits = from_patches(product, size, 2)  # (N, M, 4h, 4w)
-        if units is None or alike is None:
+        if units is None or maps is None:
             return logits
-        shared, own = (LIKENESS_GAIN * weights[..., c4:]).split([self.likeness_dim, len(likeness.MAPS)], dim=2)
+        shared, own = (LIKENESS_GAIN * weights[..., c4:]).split([self.likeness_dim, MAPS], dim=2)
         by_image = shared.reshape(len(units), n // len(units) * m, self.likeness_dim)  # (B, K M, D)
         common = by_image @ units.flatten(2).to(shared.dtype)  # (B, K M, 4h 4w)
-        added: Tensor = common.reshape(product.shape) + own @ alike.flatten(2).to(own.dtype)  # (N, M, 4h 4w)
+        added: Tensor = common.reshape(product.shape) + own @ maps.flatten(2).to(own.dtype)  # (N, M, 4h 4w)
         return logits + added.reshape(logits.shape)
 
 

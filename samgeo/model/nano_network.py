@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samgeo.model.classes import ClassHead
-from samgeo.model.drawing import draw_prompts
+from samgeo.model.drawing import draw_prompts, outside_box
 from samgeo.model.frame import NativeFrame
 from samgeo.model.likeness import compare
 from samgeo.model.mask_decoder import MaskDecoder
@@ -60,11 +60,12 @@ class NanoSam(Sam):
         assert features.units is not None
         alike, looks = compare(features.units, points, labels, masks)  # (N, 5, 4h, 4w), (N, T, D)
         drawn = draw_prompts(points, labels, size=features.logits_size, stride_px=encoder.stride_px // 4)
-        maps = torch.cat([drawn.to(alike.dtype), alike], dim=1)  # (N, 10, 4h, 4w)
+        outside = outside_box(points, labels, size=features.logits_size, stride_px=encoder.stride_px // 4)[:, None]
+        shown = torch.cat([drawn.to(alike.dtype), alike], dim=1)  # (N, 10, 4h, 4w)
         return Embedded(
             sparse=encoder.sparse(points, labels, looks, origin_px=origin_px).to(dtype),
-            dense=encoder.dense(masks, maps).to(dtype),
-            alike=alike,
+            dense=encoder.dense(masks, shown).to(dtype),
+            maps=torch.cat([alike, outside.to(alike.dtype)], dim=1),  # (N, 6, 4h, 4w)
         )
 
 

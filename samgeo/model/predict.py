@@ -88,12 +88,12 @@ class Model(Running[Sam]):
         features = stored._replace(stride16=stored.stride16.to(self._computed), units=units)
         points, labels, boxes, earlier = self.in_frame(prompts, embedding.shape, embedding.features.logits_size)
         clicks, kinds = self.sam.list_prompts(points, labels, boxes)
-        attended, alike = self._attend(features, clicks, kinds, earlier)
+        attended, maps = self._attend(features, clicks, kinds, earlier)
         masks = NetworkMasks(
             model=self,
             embedding=embedding,
             attended=attended,
-            alike=alike,
+            maps=maps,
             rows=torch.arange(len(prompts)),
             chosen=torch.arange(NUM_MASKS).expand(len(prompts), -1),
             scores=attended.iou.float().cpu().numpy(),
@@ -118,14 +118,14 @@ class Model(Running[Sam]):
     def _attend(
         self, features: Features, points: Tensor, labels: Tensor, earlier: Tensor | None
     ) -> tuple[Attended, Tensor | None]:
-        """What the transformer makes of N objects' prompts, some at a time, and their maps of likeness."""
+        """What the transformer makes of N objects' prompts, some at a time, and the maps that go with them."""
         parts: list[tuple[Tensor | None, ...]] = []
         with torch.inference_mode(), self.numerics():
             places = self._located(features.stride16)
             for part in self.parts(max(1, len(points)), features):
                 masks = None if earlier is None else earlier[part]
-                sparse, dense, alike = self.sam.embed_prompts(features, points[part], labels[part], masks)
-                parts.append((*self.sam.mask_decoder.attend(features.stride16, places, sparse, dense), alike))
+                sparse, dense, maps = self.sam.embed_prompts(features, points[part], labels[part], masks)
+                parts.append((*self.sam.mask_decoder.attend(features.stride16, places, sparse, dense), maps))
         tokens, src, iou, object_score, together = map(_joined, zip(*parts, strict=True))
         assert tokens is not None
         assert src is not None
@@ -179,19 +179,19 @@ class NetworkMasks:
         model: Model,
         embedding: ImageEmbedding,
         attended: Attended,
-        alike: Tensor | None,
+        maps: Tensor | None,
         rows: Tensor,
         chosen: Tensor,
         scores: NDArray[np.float32],
         drawn: NDArray[np.float32] | None = None,
     ) -> None:
-        """attended, alike: of P prompts. rows: (N,) index them, in order. chosen: (N, M) index the 4 masks of each.
+        """attended, maps: of P prompts. rows: (N,) index them, in order. chosen: (N, M) index the 4 masks of each.
 
         drawn: (N, M, h, w) logits, if they are drawn already.
         """
         self.scores = scores
         self._model, self._embedding = model, embedding
-        self._attended, self._alike, self._rows, self._chosen = attended, alike, rows, chosen
+        self._attended, self._maps, self._rows, self._chosen = attended, maps, rows, chosen
         self._drawn = drawn
 
     def __getitem__(self, keep: NDArray[np.bool_]) -> NetworkMasks:
@@ -216,7 +216,7 @@ class NetworkMasks:
             model=self._model,
             embedding=self._embedding,
             attended=self._attended,
-            alike=self._alike,
+            maps=self._maps,
             rows=rows,
             chosen=chosen,
             scores=scores,
@@ -267,8 +267,8 @@ class NetworkMasks:
                     upscaled = upscaled.repeat_interleave(counts[part].to(upscaled.device), dim=0)  # (n, 16 h w, C4)
                 weights = decoder.weights(self._attended.tokens[rows], refined=refined)  # (n, 4, P)
                 picked = weights[torch.arange(len(rows))[:, None], chosen]  # (n, M, P)
-                alike = None if self._alike is None else self._alike[rows]
-                logits = decoder.draw(picked, upscaled, src.shape[1:3], features.units, alike)  # (n, M, 4h, 4w)
+                maps = None if self._maps is None else self._maps[rows]
+                logits = decoder.draw(picked, upscaled, src.shape[1:3], features.units, maps)  # (n, M, 4h, 4w)
                 drawn[own] = logits.float().cpu().numpy()
         return drawn
 

@@ -59,8 +59,8 @@ class Embedded(NamedTuple):
     """(N, T, C) tokens."""
     dense: Tensor
     """(N, C, h, w), or (1, C, 1, 1) for all, added to the image embedding."""
-    alike: Tensor | None = None
-    """(N, 5, 4h, 4w) maps of likeness, or None."""
+    maps: Tensor | None = None
+    """(N, `mask_decoder.MAPS`, 4h, 4w) that masks can be products with, or None."""
 
 
 class Sam(nn.Module):
@@ -104,7 +104,7 @@ class Sam(nn.Module):
         origin_px: Tensor | None = None,
     ) -> Decoded:
         """All four masks of N objects. Arguments as of `embed_prompts`."""
-        sparse, dense, alike = self.embed_prompts(features, points, labels, masks, origin_px=origin_px)
+        sparse, dense, maps = self.embed_prompts(features, points, labels, masks, origin_px=origin_px)
         return self.mask_decoder(  # type: ignore[no-any-return]
             features.stride16,
             self.locate(features.stride16, origin_px),
@@ -112,7 +112,7 @@ class Sam(nn.Module):
             dense,
             high_res=features.high_res,
             units=features.units,
-            alike=alike,
+            maps=maps,
         )
 
     def locate(self, stride16: Tensor, origin_px: Tensor | None = None) -> Places:

@@ -41,6 +41,8 @@ TAUGHT_LATER = ("mask_scorer.", "class_head.")
 """Parts of a network that learn from its finished masks."""
 LEFT_OUT = 0.3
 """How often a mask is left out at first, see `best_of_some`."""
+BOX_NOISE = (0.1, 0.03, 0.01)
+"""How sloppily boxes are drawn, by turns: deviation of a side as a share of the box's own."""
 LOG_EVERY = 20
 """Steps to a line of metrics."""
 FRAME_PX = 1024
@@ -197,7 +199,7 @@ def simulate(
     draw = partial(torch.rand, generator=generator, device=device)
     origin = draw(n, 2) * (FRAME_PX - masks.shape[-1]) if isinstance(sam.frame, NativeFrame) else None
     by_box = bool(draw(()) < 0.45)
-    boxes = noisy_boxes(masks, noise=0.1 if draw(()) < 0.5 else 0.03, generator=generator)
+    boxes = noisy_boxes(masks, noise=BOX_NOISE[int(draw(()) * len(BOX_NOISE))], generator=generator)
     points = torch.zeros(n, 0, 2, device=device) if by_box else first_clicks(target, generator=generator)
     labels = torch.full((n, points.shape[1]), 1, device=device)
     logits: Tensor | None = None
