@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samgeo.model.frame import Frame
+from samgeo.model.frame import Frame, NativeFrame
 from samgeo.model.mask_decoder import NUM_MASKS, Attended, HighRes
 from samgeo.model.running import Running
 from samgeo.model.sam import Features, Sam
@@ -154,12 +154,14 @@ class Model(Running[Sam]):
     def _judge(self, scorer: MaskScorer, masks: NetworkMasks, points: Tensor, labels: Tensor) -> NDArray[np.float32]:
         """(N, M) scores of masks by what they look like; draws them."""
         units, tokens = masks.features.units, masks.tokens
+        frame = self.sam.frame
         assert units is not None
+        assert isinstance(frame, NativeFrame)
         scores = np.empty_like(masks.scores)
         for part in self.parts(len(scores), masks.features):
             logits, predicted = (self.tensor(a[part]) for a in (masks.logits, masks.scores))
             with torch.inference_mode():
-                facts = describe(logits, predicted, units, points[part], labels[part])
+                facts = describe(logits, predicted, units, points[part], labels[part], zoom=frame.zoom)
                 scores[part] = scorer(facts, tokens[part]).cpu().numpy()
         return scores
 

@@ -7,6 +7,8 @@ lies inside looks alike and unlike what lies around, by the unit vectors of `lik
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from samgeo.model.drawing import inside_box
 from samgeo.model.likeness import STRIDE_PX, total
 
-FACTS = 13
+FACTS = 14
 """What `describe` says of a mask."""
 _RING_CELLS = 4
 
@@ -38,11 +40,13 @@ class MaskScorer(nn.Module):
 
 
 @torch.no_grad()
-def describe(logits: Tensor, predicted: Tensor, units: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+def describe(
+    logits: Tensor, predicted: Tensor, units: Tensor, points: Tensor, labels: Tensor, *, zoom: float = 1
+) -> Tensor:
     """Facts about M masks of each of N objects, (N, M, FACTS), each about 0 to 1.
 
     logits: (N, M, h, w). predicted: (N, M) IoU from SAM's head. units: (B, D, h, w) of B images, N / B consecutive
-    objects in each. points: (N, T, 2) x,y; labels: (N, T), box corners 2 and 3.
+    objects in each. points: (N, T, 2) x,y; labels: (N, T), box corners 2 and 3. zoom: size at which the image was seen.
     """
     logits, units = logits.float(), units.float()
     h, w = logits.shape[-2:]
@@ -76,6 +80,7 @@ def describe(logits: Tensor, predicted: Tensor, units: Tensor, points: Tensor, l
             _at_first_click(probability, points, labels),
             boxed / safe,
             boxed / box.sum(dim=(2, 3)).clamp(min=1),
+            torch.full_like(area, math.log2(zoom)),
         ],
         dim=2,
     ).clamp(-2, 2)

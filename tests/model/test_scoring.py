@@ -8,9 +8,22 @@ from torch import Tensor
 
 from samgeo.model.scoring import FACTS, MaskScorer, describe
 
-(PREDICTED, SURE, SOFT_IOU, STABLE, AREA, INSIDE, AROUND, CONTRAST, OUTLINE, FRAME, CLICKED, IN_BOX, BOX_COVERED) = (
-    range(FACTS)
-)
+(
+    PREDICTED,
+    SURE,
+    SOFT_IOU,
+    STABLE,
+    AREA,
+    INSIDE,
+    AROUND,
+    CONTRAST,
+    OUTLINE,
+    FRAME,
+    CLICKED,
+    IN_BOX,
+    COVERED,
+    SIZE,
+) = range(FACTS)
 
 
 @pytest.fixture
@@ -39,7 +52,7 @@ def test_a_good_mask_looks_alike_inside_and_unlike_around(units: Tensor) -> None
     assert good[[SURE, SOFT_IOU, STABLE, CLICKED]].min() > 0.99
     assert good[PREDICTED] == 0.5
     assert good[OUTLINE] == pytest.approx(44 / (8 * 12))
-    assert not good[[FRAME, IN_BOX, BOX_COVERED]].any()
+    assert not good[[FRAME, IN_BOX, COVERED]].any()
 
 
 def test_a_mask_may_miss_its_click_and_touch_the_frame(units: Tensor) -> None:
@@ -50,12 +63,21 @@ def test_a_mask_may_miss_its_click_and_touch_the_frame(units: Tensor) -> None:
     assert found[FRAME] == pytest.approx((32 + 2 * 4) / (4 * 128**0.5))
 
 
+def test_the_size_at_which_an_image_was_seen_is_all_that_it_changes(units: Tensor) -> None:
+    logits, predicted = units[:, 1:] * 8 - 4, torch.full((1, 1), 0.5)
+    click = (torch.tensor([[[56.0, 56.0]]]), torch.tensor([[1]]))
+    plain, enlarged = (describe(logits, predicted, units, *click, zoom=zoom)[0, 0] for zoom in (1, 2))
+    assert plain[SIZE] == 0
+    assert enlarged[SIZE] == 1
+    assert torch.equal(plain[:SIZE], enlarged[:SIZE])
+
+
 def test_a_box_is_compared_with_the_mask(units: Tensor) -> None:
     true = units[0, 1] == 1
     corners = torch.tensor([[[31.5, 31.5], [79.5, 127.5]]])  # as wide as the square, and twice as high
     (found,) = facts(units, true, points=corners, labels=torch.tensor([[2, 3]]))
     assert found[IN_BOX] > 0.8
-    assert found[BOX_COVERED] == pytest.approx(0.5, abs=0.1)
+    assert found[COVERED] == pytest.approx(0.5, abs=0.1)
     assert found[CLICKED] == 0
 
 
