@@ -71,12 +71,15 @@ def _describe(sam: Sam, batches: Dataset[Batch], steps: int, seed: int) -> Itera
     """
     sam.eval()
     for step, (image, masks, _) in enumerate(load(batches, range(steps))):
-        seen = [look(sam, at_size(image, size)).repeat(masks.shape[1]) for size in SIZES]
+        kept = isinstance(image, Features) or masks.shape[-1] % 64 > 0  # encoded before, or not to be halved
+        sizes = SIZES[:1] if kept else SIZES
+        shown = [look(sam, image if isinstance(image, Features) else at_size(image, size)) for size in sizes]
+        seen = [features.repeat(masks.shape[1]) for features in shown]
         objects = masks.flatten(0, 1).to(seen[0].stride16.device)
         generator = torch.Generator(objects.device).manual_seed((seed << 32) + step)
         for done in simulate(sam, seen[0], objects, rounds=ROUNDS, generator=generator):
             found = [_candidates(done.answer, seen[0], done.points, done.labels, objects, size=SIZES[0])]
-            for size, features in zip(SIZES[1:], seen[1:], strict=True):
+            for size, features in zip(sizes[1:], seen[1:], strict=True):
                 if done.name == "later":
                     facts, tokens, truth = found[0]
                     found.append((facts, tokens, torch.full_like(truth, torch.nan)))
