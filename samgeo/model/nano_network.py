@@ -59,8 +59,9 @@ class NanoSam(Sam):
         encoder = self.prompt_encoder
         assert features.units is not None
         alike, looks = compare(features.units, points, labels, masks)  # (N, 5, 4h, 4w), (N, T, D)
-        drawn = draw_prompts(points, labels, size=features.logits_size, stride_px=encoder.stride_px // 4)
-        outside = outside_box(points, labels, size=features.logits_size, stride_px=encoder.stride_px // 4)[:, None]
+        size, stride_px = features.logits_size, encoder.stride_px // 4
+        drawn = draw_prompts(points, labels, size=size, stride_px=stride_px)
+        outside = outside_box(points, labels, size=size, stride_px=stride_px)[:, None]
         shown = torch.cat([drawn.to(alike.dtype), alike], dim=1)  # (N, 10, 4h, 4w)
         return Embedded(
             sparse=encoder.sparse(points, labels, looks, origin_px=origin_px).to(dtype),

@@ -311,10 +311,11 @@ def _coco_mask(
     if annotation.get("iscrowd"):
         return None
     label = labels.get(annotation.get("category_id"))
-    outline = annotation.get("segmentation")
+    field, expected = "segmentation", "lists of x1, y1, x2, y2, ... or a run-length code"
+    if ellipses:
+        field, expected = "bbox", "x, y, width, height"
     try:
-        if ellipses:
-            return burn([_polygon(_ellipse(annotation["bbox"]))], shape, label)
+        outline = [_ellipse(annotation[field])] if ellipses else annotation.get(field)
         if isinstance(outline, Mapping):
             height, width = outline["size"]
             if (height, width) != tuple(shape[:2]):
@@ -324,12 +325,7 @@ def _coco_mask(
         return burn([_polygon(ring) for ring in outline or [[]]], shape, label)
     except (TypeError, KeyError, ValueError, IndexError) as error:
         raise UsageError(
-            f"{path}: annotation {annotation.get('id')}: bad {'bbox' if ellipses else 'segmentation'} ({error}): "
-            + (
-                "expected x, y, width, height"
-                if ellipses
-                else "expected lists of x1, y1, x2, y2, ... or a run-length code"
-            )
+            f"{path}: annotation {annotation.get('id')}: bad {field} ({error}): expected {expected}"
         ) from error
 
 

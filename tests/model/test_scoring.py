@@ -21,7 +21,7 @@ from samgeo.model.scoring import FACTS, MaskScorer, describe
     FRAME,
     CLICKED,
     IN_BOX,
-    COVERED,
+    BOX_COVERED,
     SIZE,
 ) = range(FACTS)
 
@@ -52,7 +52,7 @@ def test_a_good_mask_looks_alike_inside_and_unlike_around(units: Tensor) -> None
     assert good[[SURE, SOFT_IOU, STABLE, CLICKED]].min() > 0.99
     assert good[PREDICTED] == 0.5
     assert good[OUTLINE] == pytest.approx(44 / (8 * 12))
-    assert not good[[FRAME, IN_BOX, COVERED]].any()
+    assert not good[[FRAME, IN_BOX, BOX_COVERED]].any()
 
 
 def test_a_mask_may_miss_its_click_and_touch_the_frame(units: Tensor) -> None:
@@ -77,7 +77,7 @@ def test_a_box_is_compared_with_the_mask(units: Tensor) -> None:
     corners = torch.tensor([[[31.5, 31.5], [79.5, 127.5]]])  # as wide as the square, and twice as high
     (found,) = facts(units, true, points=corners, labels=torch.tensor([[2, 3]]))
     assert found[IN_BOX] > 0.8
-    assert found[COVERED] == pytest.approx(0.5, abs=0.1)
+    assert found[BOX_COVERED] == pytest.approx(0.5, abs=0.1)
     assert found[CLICKED] == 0
 
 

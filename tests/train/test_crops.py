@@ -76,11 +76,12 @@ def test_pixels_carry_the_classes_that_the_image_shows_there() -> None:
         grey = crop.image[..., 0].astype(int)
         assert np.isin(crop.shown, (0, house, field)).all()
         assert (crop.known == house | field).all()
+        pure = (abs(grey[..., None] - (0, 140, 190, 240)) < 10).any(axis=2)  # not the edge of one thing with another
         for bit, value in ((house, 240), (field, 140)):
             alike = abs(grey - value) < 10
-            if np.count_nonzero(alike) > 900:
+            if np.count_nonzero(alike) > 400:
                 seen += 1
-                assert overlap(alike, crop.shown == bit) > 0.85
+                assert overlap(alike[pure], crop.shown[pure] == bit) > 0.85
     assert seen > 40
 
 
