@@ -59,13 +59,7 @@ class NativeFrame:
 
     def prepare(self, image: NDArray[np.uint8]) -> Tensor:
         """(H, W, 3) uint8 -> (1, 3, H', W') in 0..1."""
-        planes = _planes(image) / 255
-        if self.zoom > 1:
-            planes = F.interpolate(planes, scale_factor=float(self.zoom), mode="bilinear")
-        elif self.zoom < 1:
-            block = round(1 / self.zoom)
-            whole = F.pad(planes, (0, -planes.shape[3] % block, 0, -planes.shape[2] % block), mode="replicate")
-            planes = F.avg_pool2d(whole, block)
+        planes = at_zoom(_planes(image) / 255, self.zoom)
         height, width = planes.shape[-2:]
         return F.pad(planes, (0, -width % self.block_px, 0, -height % self.block_px))
 
@@ -81,6 +75,17 @@ class NativeFrame:
     def to_image(self, logits: Tensor, shape: tuple[int, int]) -> tuple[Tensor, int, int]:
         """Enlarge what lies around the object."""
         return enlarge_object(logits, shape, times=round(LOGIT_PX / self.zoom))
+
+
+def at_zoom(planes: Tensor, zoom: float) -> Tensor:
+    """(N, C, H, W) enlarged or reduced by a power of two; sides that it does not divide repeat their last pixels."""
+    if zoom > 1:
+        return F.interpolate(planes, scale_factor=float(zoom), mode="bilinear")
+    if zoom < 1:
+        block = round(1 / zoom)
+        whole = F.pad(planes, (0, -planes.shape[3] % block, 0, -planes.shape[2] % block), mode="replicate")
+        return F.avg_pool2d(whole, block)
+    return planes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,14 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from samgeo.model.frame import at_zoom
 from samgeo.model.mask_decoder import Decoded
+from samgeo.model.nano_network import BLOCK_PX
 from samgeo.model.sam import Features, Sam
 from samgeo.model.scoring import describe
-from samgeo.train.loop import Batch, load, look, simulate
+from samgeo.train.loop import Batch, in_unit_range, load, look, simulate
+from samgeo.train.losses import mask_iou
 
 ROUNDS = 2
 """Rounds of simulated prompts on each encoding."""
-SIZES = (1.0, 0.5, 2.0)
+SIZES = (1, 0.5, 2)
 """Sizes at which a crop is seen."""
 BETWEEN = 3.0
 """What differences between masks of one prompt weigh beside their IoU."""
@@ -71,32 +74,32 @@ def _describe(sam: Sam, batches: Dataset[Batch], steps: int, seed: int) -> Itera
     """
     sam.eval()
     for step, (image, masks, _) in enumerate(load(batches, range(steps))):
-        kept = isinstance(image, Features) or masks.shape[-1] % 64 > 0  # encoded before, or not to be halved
-        sizes = SIZES[:1] if kept else SIZES
-        shown = [look(sam, image if isinstance(image, Features) else at_size(image, size)) for size in sizes]
-        seen = [features.repeat(masks.shape[1]) for features in shown]
-        objects = masks.flatten(0, 1).to(seen[0].stride16.device)
+        seen = {size: look(sam, part).repeat(masks.shape[1]) for size, part in _at_sizes(image).items()}
+        plain = seen[1]
+        objects = masks.flatten(0, 1).to(plain.stride16.device)
         generator = torch.Generator(objects.device).manual_seed((seed << 32) + step)
-        for done in simulate(sam, seen[0], objects, rounds=ROUNDS, generator=generator):
-            found = [_candidates(done.answer, seen[0], done.points, done.labels, objects, size=SIZES[0])]
-            for size, features in zip(sizes[1:], seen[1:], strict=True):
-                if done.name == "later":
+        for done in simulate(sam, plain, objects, rounds=ROUNDS, generator=generator):
+            found = [_candidates(done.answer, plain, done.points, done.labels, objects, size=1)]
+            for size in SIZES[1:]:
+                if done.name == "later" or size not in seen:
                     facts, tokens, truth = found[0]
                     found.append((facts, tokens, torch.full_like(truth, torch.nan)))
                 else:
                     points = (done.points + 0.5) * size - 0.5
-                    answer = sam.decode(features, points, done.labels)
-                    found.append(_candidates(answer, features, points, done.labels, objects, size=size))
+                    answer = sam.decode(seen[size], points, done.labels)
+                    found.append(_candidates(answer, seen[size], points, done.labels, objects, size=size))
             facts, tokens, truth = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
             yield facts, tokens, truth
 
 
-def at_size(image: Tensor, size: float) -> Tensor:
-    """(B, 3, S, S) uint8 -> (B, 3, S size, S size) in 0..1, enlarged or reduced as `NativeFrame` does."""
-    planes = image.float() / 255
-    if size < 1:
-        return F.avg_pool2d(planes, round(1 / size))
-    return planes if size == 1 else F.interpolate(planes, scale_factor=size, mode="bilinear")
+def _at_sizes(image: Tensor | Features) -> dict[float, Tensor | Features]:
+    """Images (B, 3, H, W) as of `Batch` at each of the `SIZES`.
+
+    Features that were kept are of one size, and so are images whose half would not be whole blocks.
+    """
+    if isinstance(image, Features) or any(side % (2 * BLOCK_PX) for side in image.shape[-2:]):
+        return {1: image}
+    return {size: at_zoom(in_unit_range(image), size) for size in SIZES}
 
 
 def _candidates(
@@ -105,6 +108,5 @@ def _candidates(
     """Facts (N, 4, FACTS), tokens (N, 4, C) and true IoU (N, 4) of all masks of an answer. objects: (N, S, S) bool."""
     assert features.units is not None
     facts = describe(answer.logits, answer.iou, features.units, points, labels, zoom=size)
-    drawn = F.interpolate(answer.logits.float(), objects.shape[-2:], mode="bilinear") > 0
-    overlap = (drawn & objects[:, None]).sum(dim=(2, 3))
-    return facts, answer.tokens.float(), overlap / (drawn | objects[:, None]).sum(dim=(2, 3)).clamp(min=1)
+    logits = F.interpolate(answer.logits.float(), objects.shape[-2:], mode="bilinear")
+    return facts, answer.tokens.float(), mask_iou(logits, objects[:, None])

@@ -370,8 +370,12 @@ def look(sam: Sam, image: Tensor | Features) -> Features:
     device = next(sam.parameters()).device
     if isinstance(image, Features):
         return Features(**{k: v.to(device).float() for k, v in image._asdict().items() if v is not None})
-    image = image.to(device)
-    return sam.encode(image if image.is_floating_point() else image.float() / 255)
+    return sam.encode(in_unit_range(image.to(device)))
+
+
+def in_unit_range(image: Tensor) -> Tensor:
+    """uint8, or what a frame has prepared, as the image encoder reads it."""
+    return image if image.is_floating_point() else image.float() / 255
 
 
 def load(batches: Dataset[Batch], steps: Sequence[int]) -> DataLoader[Batch]:

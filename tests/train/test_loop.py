@@ -20,7 +20,7 @@ from samgeo.model.vocabulary import CLASSES
 from samgeo.model.weights import load_model, load_network
 from samgeo.pixels import Mask, PixelPrompts
 from samgeo.train import nano
-from samgeo.train.calibrate import calibrate
+from samgeo.train.calibrate import _describe, calibrate
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.loop import Batches, TrainSettings, best_of_some, class_cells, schedule, train
 from samgeo.train.losses import class_loss
@@ -266,6 +266,23 @@ def test_calibrating_teaches_the_scorer_and_changes_nothing_else(files: list[Pat
     changed = {name for name, value in sam.state_dict().items() if not torch.equal(value, before[name])}
     assert changed
     assert all(name.startswith("mask_scorer.") for name in changed)
+
+
+def test_images_of_all_kinds_and_sizes_are_calibrated_on_together(files: list[Path]) -> None:
+    """Bytes and what a frame prepared are the same image; one that cannot be halved is seen at one size."""
+    torch.manual_seed(0)
+    sam = nano.build_nano()
+    settings = TrainSettings(steps=2, decay_steps=2, layouts=((64, 2, 3), (96, 1, 3)))
+    batches = [Batches({"a": files}, {"a": 1}, settings)[step] for step in range(2)]
+    prepared = [batch._replace(image=batch.image.float() / 255) for batch in batches]
+    read, shown = (list(_describe(sam, kind, 2, 0)) for kind in (batches, prepared))
+    for one, other in zip(read, shown, strict=True):
+        for mine, its in zip(one, other, strict=True):
+            torch.testing.assert_close(mine, its, equal_nan=True)
+    facts, _, truth = (torch.cat(part) for part in zip(*read, strict=True))
+    assert facts.shape[:2] == truth.shape == (len(truth), 12)
+    assert not truth[:6].isnan().any()
+    assert truth[-3:, 4:].isnan().all()
 
 
 @pytest.mark.slow
