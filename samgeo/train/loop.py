@@ -88,11 +88,11 @@ class TrainSettings:
     """The first steps, over which masks are left out at random less and less, see `best_of_some`."""
     checkpoint_every: int = 200
     """Steps between checkpoints."""
-    pasted: float = 0.25
+    pasted: float = 0.15
     """Share of the crops onto which objects of another crop are pasted."""
-    toned: float = 0.2
+    toned: float = 0.1
     """Share of the crops that take the colours of another crop."""
-    hidden: float = 0.1
+    hidden: float = 0.05
     """Share of the crops in which the data ends."""
     accumulate: int = 1
     """Batches whose gradients are averaged for a step: what large steps cost where memory holds small batches only."""

@@ -39,7 +39,7 @@ from samgeo.train.scenes import make_scene
 from samgeo.train.team import team
 
 WEIGHTS = {
-    "scenes": 5.0,
+    "scenes": 3.5,
     "buildings_oam_banepa": 1.4,
     "buildings_oam_tanzania": 1.4,
     "buildings_oam_uganda": 1.2,
@@ -49,8 +49,8 @@ WEIGHTS = {
     "roads_gsi_japan": 2.5,
     "trees_neon": 1.4,
     "landcover_dubai": 1.0,
-    "forest_amazon_s2": 0.6,
-    "flood_aerial": 0.5,
+    "forest_amazon_s2": 0.8,
+    "flood_aerial": 0.6,
     "flood_s2_sen1floods11": 0.3,
 }
 """How often each group is drawn from, in proportion; a source's enlarged and recoloured copies count with it."""
