@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samgeo.model import likeness
+from samgeo.model import drawing, likeness
 from samgeo.model.layers import MLP, Activation, LayerNorm2d
 from samgeo.model.patches import from_patches, to_patches
 from samgeo.model.transformer import Places, TwoWayTransformer
 
 NUM_MASKS = 4
 """One mask for unambiguous prompts and three for ambiguous ones."""
-MAPS = len(likeness.MAPS) + 1
-"""What a mask can be a product with beside features: the maps of likeness, and what is outside of the box."""
+MAPS = len(likeness.MAPS) + len(drawing.MAPS) + 1
+"""What a mask can be a product with beside features: maps of likeness, the drawn prompts and the earlier mask."""
 LIKENESS_GAIN = 4.0
 """Cosines are small beside the other features; the gain spares the weights to grow."""
 

@@ -63,10 +63,12 @@ class NanoSam(Sam):
         drawn = draw_prompts(points, labels, size=size, stride_px=stride_px)
         outside = outside_box(points, labels, size=size, stride_px=stride_px)[:, None]
         shown = torch.cat([drawn.to(alike.dtype), alike], dim=1)  # (N, 10, 4h, 4w)
+        earlier = torch.zeros_like(outside) if masks is None else masks.clamp(-8, 8) / 8
+        own = torch.cat([outside, drawn[:, :4], earlier.to(drawn.dtype)], dim=1)  # (N, 6, 4h, 4w)
         return Embedded(
             sparse=encoder.sparse(points, labels, looks, origin_px=origin_px).to(dtype),
             dense=encoder.dense(masks, shown).to(dtype),
-            maps=torch.cat([alike, outside.to(alike.dtype)], dim=1),  # (N, 6, 4h, 4w)
+            maps=torch.cat([alike, own.to(alike.dtype)], dim=1),  # (N, 11, 4h, 4w)
         )
 
 
