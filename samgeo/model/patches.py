@@ -15,11 +15,10 @@ from torch import Tensor
 def to_patches(x: Tensor, halvings: int) -> Tensor:
     """Rows and columns to patch order: (N, C, 2^k h, 2^k w) -> (N, h w 4^k, C), contiguous, k `halvings`."""
     n, c, height, width = x.shape
-    for step in range(halvings):  # the finest first: its two axes go behind all others
-        height, width = height // 2, width // 2
-        x = x.reshape(n, c, height, 2, width, 2, 4**step).permute(0, 1, 2, 4, 3, 5, 6)
-        x = x.reshape(n, c, height, width, 4 ** (step + 1))
-    return x.flatten(2).transpose(1, 2).contiguous()
+    k, halves = halvings, [2] * halvings
+    cells = x.permute(0, 2, 3, 1).reshape(n, height >> k, *halves, width >> k, *halves, c)  # a view, also in training
+    levels = [axis for level in range(k) for axis in (2 + level, 3 + k + level)]  # the coarsest first
+    return cells.permute(0, 1, 2 + k, *levels, 3 + 2 * k).reshape(n, height * width, c)
 
 
 def from_patches(x: Tensor, size: Sequence[int], halvings: int) -> Tensor:

@@ -346,8 +346,8 @@ def class_cells(bits: Tensor) -> tuple[Tensor, Tensor]:
 
     Both (B, len(CLASSES), S/4, S/4).
     """
-    places = torch.arange(len(CLASSES), device=bits.device)[:, None, None]
-    shown, known = (F.avg_pool2d((part[:, None] >> places & 1).float(), STRIDE_PX) for part in bits.unbind(dim=1))
+    planes = [(bits & 1 << k).ne(0).float() for k in range(len(CLASSES))]  # (B, 2, S, S) each
+    shown, known = torch.stack([F.avg_pool2d(plane, STRIDE_PX) for plane in planes], dim=2).unbind(dim=1)
     return shown, (known == 1).float()
 
 
