@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samgeo.model.frame import LOGIT_PX, NativeFrame
+from samgeo.model.mask_decoder import NUM_MASKS
 from samgeo.model.merged import Answer, MergedMasks
 from samgeo.model.predict import ImageEmbedding, Model, NetworkMasks
 from samgeo.model.sam import Features
@@ -31,16 +32,16 @@ LIKELY = 0.3
 
 
 def decode_nearby(
-    model: Model, embedding: ImageEmbedding, prompts: PixelPrompts, *, multimask: bool, small: NDArray[np.bool_]
+    model: Model, embedding: ImageEmbedding, prompts: PixelPrompts, which: slice, *, small: NDArray[np.bool_]
 ) -> tuple[NDArray[np.intp], NetworkMasks | MergedMasks]:
-    """As `model.decode`, each object in a window around its prompt where that is enough.
+    """As `model.answer`, each object in a window around its prompt where that is enough.
 
     small: (N,) True for objects that are only worth an answer if a window holds them. Returns which objects are
     answered, in order, and their masks.
     """
     rows, cols = embedding.features.stride16.shape[-2:]
     if max(rows, cols) <= WINDOW + STEP:
-        return np.arange(len(prompts)), model.decode(embedding, prompts, multimask=multimask)
+        return np.arange(len(prompts)), model.answer(embedding, prompts, which)
     frame = model.sam.frame
     assert isinstance(frame, NativeFrame)
     cell_px = round(CELL_PX / frame.zoom)
@@ -50,14 +51,14 @@ def decode_nearby(
     for row, col in np.unique(corners[held], axis=0).tolist():
         objects = np.flatnonzero((corners == (row, col)).all(axis=1))
         part = _part(model, embedding, row, col, cell_px=cell_px)
-        masks = model.decode(part, _moved(prompts[objects], row, col, part, cell_px=cell_px), multimask=multimask)
+        masks = model.answer(part, _moved(prompts[objects], row, col, part, cell_px=cell_px), which)
         held[objects] = ~_cut(masks, inner=(row > 0, row + WINDOW < rows, col > 0, col + WINDOW < cols))
         corner, corner_px = ((row * times, col * times) for times in (CELL_PX // LOGIT_PX, cell_px))
         answers.append(Answer(objects=objects, masks=masks, corner=corner, corner_px=corner_px))
     again = np.flatnonzero(~(held | small))
     if again.size or not answers:
-        answers.append(Answer(objects=again, masks=model.decode(embedding, prompts[again], multimask=multimask)))
-    chosen = np.full((len(prompts), 3 if multimask else 1), -1, dtype=np.intp)
+        answers.append(Answer(objects=again, masks=model.answer(embedding, prompts[again], which)))
+    chosen = np.full((len(prompts), len(range(NUM_MASKS)[which])), -1, dtype=np.intp)
     start = 0
     for answer in answers:  # the later one counts
         count = answer.masks.scores.size

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samgeo.model.frame import Frame, NativeFrame
-from samgeo.model.mask_decoder import NUM_MASKS, Attended, HighRes
+from samgeo.model.mask_decoder import MULTIMASK, NUM_MASKS, SINGLE, Attended, HighRes
 from samgeo.model.running import Running
 from samgeo.model.sam import Features, Sam
 from samgeo.model.sam2 import stable_or_best
@@ -83,6 +83,10 @@ class Model(Running[Sam]):
 
         Raises PromptError for coordinates that are not finite, or masks of another size than `logits` have.
         """
+        return self.answer(embedding, prompts, MULTIMASK if multimask else SINGLE)
+
+    def answer(self, embedding: ImageEmbedding, prompts: PixelPrompts, which: slice) -> NetworkMasks:
+        """As `decode`; which: of the four masks of each object."""
         stored = embedding.features
         units = None if stored.units is None else stored.units.to(self._computed)
         features = stored._replace(stride16=stored.stride16.to(self._computed), units=units)
@@ -98,10 +102,10 @@ class Model(Running[Sam]):
             chosen=torch.arange(NUM_MASKS).expand(len(prompts), -1),
             scores=attended.iou.float().cpu().numpy(),
         )
-        asked = masks.columns(slice(1, None) if multimask else slice(1))
+        asked = masks.columns(which)
         if self.sam.mask_scorer is not None:
             asked.scores = self._judge(self.sam.mask_scorer, asked, clicks, kinds)
-        elif self.sam.stable_or_best and not multimask:
+        elif self.sam.stable_or_best and which == SINGLE:
             return masks[stable_or_best(masks.unrefined, masks.scores)]
         return asked
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from samgeo.errors import PromptError
 from samgeo.model.classes import classify
 from samgeo.model.frame import LOGIT_PX, NativeFrame
+from samgeo.model.mask_decoder import EVERY_MASK, MULTIMASK, SINGLE
 from samgeo.model.merged import Answer, MergedMasks
 from samgeo.model.nearby import decode_nearby, mask_corners
 from samgeo.model.predict import ImageEmbedding, Model
@@ -30,8 +31,8 @@ from samgeo.pixels import Mask, PixelPrompts
 
 SMALL_PX = 48
 """An object is small if the longer side of its box is below this, in pixels of the image."""
-UNSURE = 0.4
-"""An answer to a box, or to a click at a glance, is unsure if none of its scores is above this."""
+UNSURE, UNSURE_BOX = 0.4, 0.5
+"""An answer to a click at a glance, and one to a box, is unsure if none of its scores is above this."""
 LIKELY = 0.5
 """A mask gets the name of its likeliest class if that is at least this probable."""
 SPREAD = 0.2
@@ -115,31 +116,32 @@ class PyramidModel:
         self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool, unsure: float
     ) -> MergedMasks:
         """At the two smaller sizes, and at the largest where no score is above `unsure`."""
-        everyone = np.arange(len(prompts))
-        answers = [self._ask(zoom, embedding, prompts, everyone, multimask=multimask) for zoom in (1, 1 / self.zoom)]
+        everyone, which = np.arange(len(prompts)), EVERY_MASK if multimask else SINGLE
+        answers = [self._ask(zoom, embedding, prompts, everyone, which) for zoom in (1, 1 / self.zoom)]
         closer = np.flatnonzero(np.max([answer.masks.scores.max(axis=1) for answer in answers], axis=0) <= unsure)
         if closer.size:
-            answers.append(self._ask(self.zoom, embedding, prompts, closer, multimask=multimask, optional=True))
+            answers.append(self._ask(self.zoom, embedding, prompts, closer, which, optional=True))
         return self._merged(answers, embedding, objects=len(prompts), multimask=multimask)
 
     def _by_extent(self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool) -> MergedMasks:
-        """At the size that suits the box or the earlier mask of each, and at all where a box alone is unsure."""
+        """At the size that suits the box or the earlier mask of each, and at the others where a box alone is unsure."""
         size = self._logits_size(embedding)
         if prompts.masks is not None and prompts.masks.shape[1:] != size:
             raise PromptError(f"mask prompts of {prompts.masks.shape[1:]}: expected logits of {size}")
+        which = MULTIMASK if multimask else SINGLE
         small = _extents_px(prompts, cell_px=LOGIT_PX / self.zoom) < SMALL_PX  # (N,)
-        sizes = ((1, ~small), (self.zoom, small))
+        sizes = np.where(small, self.zoom, 1.0)  # (N,)
         answers = [
-            self._ask(zoom, embedding, prompts, np.flatnonzero(suits), multimask=multimask)
-            for zoom, suits in sizes
-            if suits.any() or (zoom == 1 and not len(prompts))
+            self._ask(zoom, embedding, prompts, np.flatnonzero(sizes == zoom), which)
+            for zoom in (1, self.zoom)
+            if (sizes == zoom).any() or (zoom == 1 and not len(prompts))
         ]
         if prompts.masks is None:
-            unsure = np.sort(np.concatenate([a.objects[(a.masks.scores <= UNSURE).all(axis=1)] for a in answers]))
-            if unsure.size:
-                answers += [
-                    self._ask(zoom, embedding, prompts, unsure, multimask=True, optional=True) for zoom in self._sizes
-                ]
+            unsure = np.sort(np.concatenate([a.objects[(a.masks.scores <= UNSURE_BOX).all(axis=1)] for a in answers]))
+            others = [(zoom, unsure[sizes[unsure] != zoom]) for zoom in self._sizes]
+            answers += [
+                self._ask(zoom, embedding, prompts, some, which, optional=True) for zoom, some in others if some.size
+            ]
         return self._merged(answers, embedding, objects=len(prompts), multimask=multimask)
 
     def _ask(
@@ -148,11 +150,14 @@ class PyramidModel:
         embedding: PyramidEmbedding,
         prompts: PixelPrompts,
         objects: NDArray[np.intp],
+        which: slice,
         *,
-        multimask: bool,
         optional: bool = False,
     ) -> Answer:
-        """What is seen of some objects at one size. optional: enlarged, only of those that a window holds."""
+        """What is seen of some objects at one size. which: see `Model.answer`.
+
+        optional: enlarged, only of those that a window holds.
+        """
         model = self._sizes[zoom]
         if zoom == 1:
             seen = embedding.plain
@@ -164,7 +169,7 @@ class PyramidModel:
         if asked.masks is not None and times > 1:
             asked = replace(asked, masks=_reduce(asked.masks, seen.features.logits_size, times=times))
         small = np.full(objects.size, optional and zoom > 1)
-        answered, masks = decode_nearby(model, seen, asked, multimask=multimask, small=small)
+        answered, masks = decode_nearby(model, seen, asked, which, small=small)
         return Answer(objects=objects[answered], masks=masks, times=times)
 
     def _merged(

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from samgeo.model import nearby
+from samgeo.model.mask_decoder import MULTIMASK, SINGLE
 from samgeo.model.merged import MergedMasks
 from samgeo.model.nearby import CELL_PX, decode_nearby
 from samgeo.model.predict import ImageEmbedding, Model
@@ -34,7 +35,8 @@ def seen(model: Model) -> ImageEmbedding:
 
 
 def decode(model: Model, seen: ImageEmbedding, prompts: PixelPrompts, *, small: bool = False, multimask: bool = True):
-    return decode_nearby(model, seen, prompts, multimask=multimask, small=np.full(len(prompts), small))
+    which = MULTIMASK if multimask else SINGLE
+    return decode_nearby(model, seen, prompts, which, small=np.full(len(prompts), small))
 
 
 def square_box() -> PixelPrompts:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from samgeo.errors import PromptError
 from samgeo.model import pyramid
 from samgeo.model.frame import NativeFrame
+from samgeo.model.mask_decoder import EVERY_MASK
 from samgeo.model.merged import Answer
 from samgeo.model.predict import Model
 from samgeo.model.pyramid import PyramidModel
@@ -52,7 +53,7 @@ def test_the_default_looks_at_three_sizes_and_the_network_alone_at_one() -> None
 def test_the_size_of_a_box_decides(
     model: PyramidModel, image: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pyramid, "UNSURE", 0.0)
+    monkeypatch.setattr(pyramid, "UNSURE_BOX", 0.0)
     embedding = model.encode(image)
     large = PixelPrompts(boxes=np.array([[5, 5, 5 + pyramid.SMALL_PX, 20]], np.float32))
     decoded = model.decode(embedding, large, multimask=False)
@@ -76,19 +77,20 @@ def test_the_size_of_a_box_decides(
 def test_a_box_that_is_unsure_is_asked_for_at_all_sizes(
     model: PyramidModel, image: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of its own mask and three of each size the one that most agree with; objects that are sure stay as they are."""
+    """Of its masks of three sizes the one that most agree with; objects that are sure stay as they are."""
     boxes = PixelPrompts(boxes=np.array([[5, 5, 70, 60], [20, 25, 60, 64]], np.float32))
-    monkeypatch.setattr(pyramid, "UNSURE", 0.0)
+    monkeypatch.setattr(pyramid, "UNSURE_BOX", 0.0)
     sure = model.decode(model.encode(image), boxes, multimask=False)
-    monkeypatch.setattr(pyramid, "UNSURE", float(np.mean(sure.scores)))
+    monkeypatch.setattr(pyramid, "UNSURE_BOX", float(np.mean(sure.scores)))
     embedding = model.encode(image)
     decoded = model.decode(embedding, boxes, multimask=False)
     assert sorted(embedding.others) == [0.5, 2]
-    (kept,) = np.flatnonzero(sure.scores[:, 0] > pyramid.UNSURE)
+    (kept,) = np.flatnonzero(sure.scores[:, 0] > pyramid.UNSURE_BOX)
     np.testing.assert_array_equal(decoded.logits[kept], sure.logits[kept])
-    (unsure,) = np.flatnonzero(sure.scores[:, 0] <= pyramid.UNSURE)
+    (unsure,) = np.flatnonzero(sure.scores[:, 0] <= pyramid.UNSURE_BOX)
     assert not np.array_equal(decoded.scores[unsure], sure.scores[unsure])
-    assert [answer.masks.scores.shape[1] for answer in decoded._answers] == [1, 1, 3, 3, 3]
+    assert [answer.objects.tolist() for answer in decoded._answers] == [[0], [1], [unsure], [unsure]]
+    assert all(answer.masks.scores.shape[1] == 1 for answer in decoded._answers)
 
 
 def test_an_earlier_mask_has_a_size_too(model: PyramidModel, image: NDArray[np.uint8]) -> None:
@@ -109,7 +111,7 @@ def test_plain_logits_come_back_as_they_were(
     model: PyramidModel, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
 ) -> None:
     """A mask that was drawn at the plain size, given back as a prompt, is what the plain size sees."""
-    monkeypatch.setattr(pyramid, "UNSURE", 0.0)
+    monkeypatch.setattr(pyramid, "UNSURE_BOX", 0.0)
     embedding = model.encode(np.random.default_rng(1).integers(0, 255, (*shape, 3)).astype(np.uint8))
     box = PixelPrompts(boxes=np.array([[1, 2, 2 + pyramid.SMALL_PX, 13]], np.float32))
     drawn = model.plain.decode(embedding.plain, box, multimask=False).logits[:, 0]
@@ -204,9 +206,9 @@ def test_a_click_is_asked_for_at_all_sizes(model: PyramidModel, image: NDArray[n
     embedding, prompts = model.encode(image), points((40, 45), (3, 4))
     every = np.concatenate(
         [
-            model.plain.decode(embedding.plain, prompts).scores,
-            model.reduced.decode(model.reduced.encode(image), prompts).scores,
-            model.large.decode(model.large.encode(image), prompts).scores,
+            model.plain.answer(embedding.plain, prompts, EVERY_MASK).scores,
+            model.reduced.answer(model.reduced.encode(image), prompts, EVERY_MASK).scores,
+            model.large.answer(model.large.encode(image), prompts, EVERY_MASK).scores,
         ],
         axis=1,
     )
