@@ -105,23 +105,24 @@ class PyramidModel:
         have.
         """
         if prompts.boxes is None and prompts.masks is None:
-            return self._by_clicks(embedding, prompts, multimask=multimask, unsure=math.inf)
+            which = EVERY_MASK if multimask else SINGLE
+            return self._by_clicks(embedding, prompts, which, count=3 if multimask else 1, unsure=math.inf)
         return self._by_extent(embedding, prompts, multimask=multimask)
 
     def glance(self, embedding: PyramidEmbedding, prompts: PixelPrompts) -> MergedMasks:
         """Three masks for each of N objects that are clicked at, enlarged only where that may help."""
-        return self._by_clicks(embedding, prompts, multimask=True, unsure=UNSURE)
+        return self._by_clicks(embedding, prompts, MULTIMASK, count=3, unsure=UNSURE)
 
     def _by_clicks(
-        self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool, unsure: float
+        self, embedding: PyramidEmbedding, prompts: PixelPrompts, which: slice, *, count: int, unsure: float
     ) -> MergedMasks:
         """At the two smaller sizes, and at the largest where no score is above `unsure`."""
-        everyone, which = np.arange(len(prompts)), EVERY_MASK if multimask else SINGLE
+        everyone = np.arange(len(prompts))
         answers = [self._ask(zoom, embedding, prompts, everyone, which) for zoom in (1, 1 / self.zoom)]
         closer = np.flatnonzero(np.max([answer.masks.scores.max(axis=1) for answer in answers], axis=0) <= unsure)
         if closer.size:
             answers.append(self._ask(self.zoom, embedding, prompts, closer, which, optional=True))
-        return self._merged(answers, embedding, objects=len(prompts), multimask=multimask)
+        return self._merged(answers, embedding, objects=len(prompts), count=count)
 
     def _by_extent(self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool) -> MergedMasks:
         """At the size that suits the box or the earlier mask of each, and at the others where a box alone is unsure."""
@@ -142,7 +143,7 @@ class PyramidModel:
             answers += [
                 self._ask(zoom, embedding, prompts, some, which, optional=True) for zoom, some in others if some.size
             ]
-        return self._merged(answers, embedding, objects=len(prompts), multimask=multimask)
+        return self._merged(answers, embedding, objects=len(prompts), count=3 if multimask else 1)
 
     def _ask(
         self,
@@ -173,10 +174,10 @@ class PyramidModel:
         return Answer(objects=objects[answered], masks=masks, times=times)
 
     def _merged(
-        self, answers: Sequence[Answer], embedding: PyramidEmbedding, *, objects: int, multimask: bool
+        self, answers: Sequence[Answer], embedding: PyramidEmbedding, *, objects: int, count: int
     ) -> MergedMasks:
         """The masks that tell most of each object, of all answers."""
-        count, size = 3 if multimask else 1, embedding.plain.features.logits_size
+        size = embedding.plain.features.logits_size
         chosen, scores = _choose(answers, objects=objects, count=count, size=size, times=self.zoom)
         return MergedMasks(answers, chosen, size=self._logits_size(embedding), scores=scores)
 
