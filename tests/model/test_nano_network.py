@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 
 from samgeo.errors import ModelError
 from samgeo.model.frame import NativeFrame
+from samgeo.model.mask_decoder import MAPS
 from samgeo.model.predict import Model, full_size
 from samgeo.model.sam import with_corners
 from samgeo.model.scoring import describe
@@ -50,6 +51,29 @@ def test_drawing_later_is_drawing_at_once(model: Model, image: NDArray[np.uint8]
     np.testing.assert_allclose(several.logits, logits[:, 1:].numpy(), atol=1e-4)
     np.testing.assert_allclose(one.logits, logits[:, :1].numpy(), atol=1e-4)
     np.testing.assert_allclose(several.scores, scores[:, 1:].numpy(), atol=1e-5)
+
+
+def test_a_mask_can_be_a_product_with_what_was_asked(model: Model, image: NDArray[np.uint8]) -> None:
+    """What is outside of the box, the clicks and the earlier mask, where they are; without one it is 0 throughout."""
+    features = model.encode(image).features
+    height, width = features.logits_size
+    earlier = torch.linspace(-20, 20, height * width).reshape(1, 1, height, width)
+    points, kinds = torch.tensor([[[41.5, 45.5], [5.5, 1.5]]]), torch.tensor([[1, 0]])
+    box, corners = torch.tensor([[[15.5, 15.5], [47.5, 63.5]]]), torch.tensor([[2, 3]])
+    with torch.inference_mode():
+        clicked = model.sam.embed_prompts(features, points, kinds, earlier).maps
+        boxed = model.sam.embed_prompts(features, box, corners).maps
+    assert clicked is not None
+    assert boxed is not None
+    assert clicked.shape == boxed.shape == (1, MAPS, height, width)
+    outside, positive, _, negative, _, before = clicked[0, -6:]
+    assert not outside.any()
+    assert divmod(int(positive.argmax()), width) == (11, 10)
+    assert divmod(int(negative.argmax()), width) == (0, 1)
+    np.testing.assert_allclose(before, earlier[0, 0].clamp(-8, 8) / 8)
+    assert boxed[0, -6].numpy()[5:15, 5:11].max() < 0.01
+    assert boxed[0, -6].numpy()[17:].min() > 0.99
+    assert not boxed[0, -5:].any()
 
 
 def test_position_of_the_crop_in_the_frame_changes_little(model: Model, image: NDArray[np.uint8]) -> None:
