@@ -64,7 +64,7 @@ class NanoSam(Sam):
         outside = outside_box(points, labels, size=size, stride_px=stride_px)[:, None]
         shown = torch.cat([drawn.to(alike.dtype), alike], dim=1)  # (N, 10, 4h, 4w)
         earlier = torch.zeros_like(outside) if masks is None else masks.clamp(-8, 8) / 8
-        own = torch.cat([outside, drawn[:, :4], earlier.to(drawn.dtype)], dim=1)  # (N, 6, 4h, 4w)
+        own = torch.cat([outside, drawn[:, :-1], earlier.to(drawn.dtype)], dim=1)  # (N, 6, 4h, 4w), the box sharper
         return Embedded(
             sparse=encoder.sparse(points, labels, looks, origin_px=origin_px).to(dtype),
             dense=encoder.dense(masks, shown).to(dtype),

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samgeo.model.frame import LOGIT_PX, NativeFrame
-from samgeo.model.mask_decoder import NUM_MASKS
 from samgeo.model.merged import Answer, MergedMasks
 from samgeo.model.predict import ImageEmbedding, Model, NetworkMasks
 from samgeo.model.sam import Features
@@ -58,7 +57,7 @@ def decode_nearby(
     again = np.flatnonzero(~(held | small))
     if again.size or not answers:
         answers.append(Answer(objects=again, masks=model.answer(embedding, prompts[again], which)))
-    chosen = np.full((len(prompts), len(range(NUM_MASKS)[which])), -1, dtype=np.intp)
+    chosen = np.full((len(prompts), answers[0].masks.scores.shape[1]), -1, dtype=np.intp)
     start = 0
     for answer in answers:  # the later one counts
         count = answer.masks.scores.size

@@ -105,16 +105,15 @@ class PyramidModel:
         have.
         """
         if prompts.boxes is None and prompts.masks is None:
-            which = EVERY_MASK if multimask else SINGLE
-            return self._by_clicks(embedding, prompts, which, count=3 if multimask else 1, unsure=math.inf)
-        return self._by_extent(embedding, prompts, multimask=multimask)
+            return self._by_clicks(embedding, prompts, EVERY_MASK if multimask else SINGLE, unsure=math.inf)
+        return self._by_extent(embedding, prompts, MULTIMASK if multimask else SINGLE)
 
     def glance(self, embedding: PyramidEmbedding, prompts: PixelPrompts) -> MergedMasks:
         """Three masks for each of N objects that are clicked at, enlarged only where that may help."""
-        return self._by_clicks(embedding, prompts, MULTIMASK, count=3, unsure=UNSURE)
+        return self._by_clicks(embedding, prompts, MULTIMASK, unsure=UNSURE)
 
     def _by_clicks(
-        self, embedding: PyramidEmbedding, prompts: PixelPrompts, which: slice, *, count: int, unsure: float
+        self, embedding: PyramidEmbedding, prompts: PixelPrompts, which: slice, *, unsure: float
     ) -> MergedMasks:
         """At the two smaller sizes, and at the largest where no score is above `unsure`."""
         everyone = np.arange(len(prompts))
@@ -122,14 +121,13 @@ class PyramidModel:
         closer = np.flatnonzero(np.max([answer.masks.scores.max(axis=1) for answer in answers], axis=0) <= unsure)
         if closer.size:
             answers.append(self._ask(self.zoom, embedding, prompts, closer, which, optional=True))
-        return self._merged(answers, embedding, objects=len(prompts), count=count)
+        return self._merged(answers, embedding, objects=len(prompts), which=which)
 
-    def _by_extent(self, embedding: PyramidEmbedding, prompts: PixelPrompts, *, multimask: bool) -> MergedMasks:
+    def _by_extent(self, embedding: PyramidEmbedding, prompts: PixelPrompts, which: slice) -> MergedMasks:
         """At the size that suits the box or the earlier mask of each, and at the others where a box alone is unsure."""
         size = self._logits_size(embedding)
         if prompts.masks is not None and prompts.masks.shape[1:] != size:
             raise PromptError(f"mask prompts of {prompts.masks.shape[1:]}: expected logits of {size}")
-        which = MULTIMASK if multimask else SINGLE
         small = _extents_px(prompts, cell_px=LOGIT_PX / self.zoom) < SMALL_PX  # (N,)
         sizes = np.where(small, self.zoom, 1.0)  # (N,)
         answers = [
@@ -143,7 +141,7 @@ class PyramidModel:
             answers += [
                 self._ask(zoom, embedding, prompts, some, which, optional=True) for zoom, some in others if some.size
             ]
-        return self._merged(answers, embedding, objects=len(prompts), count=3 if multimask else 1)
+        return self._merged(answers, embedding, objects=len(prompts), which=which)
 
     def _ask(
         self,
@@ -174,10 +172,10 @@ class PyramidModel:
         return Answer(objects=objects[answered], masks=masks, times=times)
 
     def _merged(
-        self, answers: Sequence[Answer], embedding: PyramidEmbedding, *, objects: int, count: int
+        self, answers: Sequence[Answer], embedding: PyramidEmbedding, *, objects: int, which: slice
     ) -> MergedMasks:
-        """The masks that tell most of each object, of all answers."""
-        size = embedding.plain.features.logits_size
+        """The masks that tell most of each object, of all answers: one where one was asked for, else three."""
+        count, size = 1 if which == SINGLE else 3, embedding.plain.features.logits_size
         chosen, scores = _choose(answers, objects=objects, count=count, size=size, times=self.zoom)
         return MergedMasks(answers, chosen, size=self._logits_size(embedding), scores=scores)
 

@@ -212,13 +212,13 @@ def test_a_click_is_asked_for_at_all_sizes(model: PyramidModel, image: NDArray[n
         ],
         axis=1,
     )
-    first = model._by_clicks(embedding, prompts, EVERY_MASK, count=3, unsure=1.0)
+    first = model._by_clicks(embedding, prompts, EVERY_MASK, unsure=1.0)
     assert sorted(embedding.others) == [0.5, 2]
     np.testing.assert_array_equal(model.decode(embedding, prompts).logits, first.logits)
     candidates = np.concatenate([answer.masks.scores for answer in first._answers], axis=1)
     np.testing.assert_allclose(candidates, every, atol=1e-4)
     sure = model.encode(image)
-    model._by_clicks(sure, prompts, EVERY_MASK, count=3, unsure=0.0)
+    model._by_clicks(sure, prompts, EVERY_MASK, unsure=0.0)
     assert list(sure.others) == [0.5], "enlarged only where no answer is sure"
 
 
