@@ -5,8 +5,9 @@ Everything happens on the decoder's grid of stride 4; a click lands somewhere in
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 STRIDE_PX = 4
@@ -54,11 +55,13 @@ def next_clicks(logits: Tensor, target: Tensor, *, generator: torch.Generator) -
 
 
 def _towards_middle(region: Tensor, generator: torch.Generator) -> Tensor:
-    """Weights of drawing a cell: for half of the objects uniform, else larger deep inside the region."""
-    depth = F.avg_pool2d(region, 7, stride=1, padding=3) * (region > 0)
-    deep = region * (depth / depth.amax(dim=(-2, -1), keepdim=True)) ** 6  # thin regions count as much as thick ones
+    """Weights of drawing a cell: for half of the objects uniform, else larger deep inside the region, as users aim."""
+    inside = np.pad(region[:, 0].cpu().numpy() > 0, ((0, 0), (1, 1), (1, 1)))
+    deep = [ndimage.distance_transform_edt(one)[1:-1, 1:-1] for one in inside]
+    depth = torch.from_numpy(np.stack(deep)[:, None]).to(region)  # (N, 1, h, w) cells to what is outside
+    near = region * (depth / depth.amax(dim=(-2, -1), keepdim=True)) ** 6
     chosen = torch.rand(len(region), 1, 1, 1, generator=generator, device=region.device) < 0.5
-    return torch.where(chosen, region, deep)
+    return torch.where(chosen, region, near)
 
 
 def _draw(weights: Tensor, generator: torch.Generator) -> Tensor:

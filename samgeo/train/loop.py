@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -188,17 +189,24 @@ class Round:
 
 
 def simulate(
-    sam: Sam, features: Features, masks: Tensor, *, rounds: int, generator: torch.Generator
+    sam: Sam,
+    features: Features,
+    masks: Tensor,
+    *,
+    rounds: int,
+    generator: torch.Generator,
+    by_box: bool | None = None,
 ) -> Iterator[Round]:
     """A few rounds of simulated prompts on one encoding: a noisy box or a click, then clicks on what is still wrong.
 
-    features: of N objects. masks: (N, S, S) bool, the true objects.
+    features: of N objects. masks: (N, S, S) bool, the true objects. by_box: what it begins with; None draws lots.
     """
     target = F.avg_pool2d(masks[:, None].float(), STRIDE_PX)  # (N, 1, h, w)
     n, device = len(masks), masks.device
     draw = partial(torch.rand, generator=generator, device=device)
     origin = draw(n, 2) * (FRAME_PX - masks.shape[-1]) if isinstance(sam.frame, NativeFrame) else None
-    by_box = bool(draw(()) < 0.45)
+    if by_box is None:
+        by_box = bool(draw(()) < 0.5)
     boxes = noisy_boxes(masks, noise=BOX_NOISE[int(draw(()) * len(BOX_NOISE))], generator=generator)
     points = torch.zeros(n, 0, 2, device=device) if by_box else first_clicks(target, generator=generator)
     labels = torch.full((n, points.shape[1]), 1, device=device)
@@ -219,13 +227,16 @@ def simulate(
 def interact(
     sam: Sam, features: Features, masks: Tensor, *, rounds: int, left_out: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """The losses of `simulate`, summed over its rounds, and what was reached. left_out: see `best_of_some`.
+    """The mean loss of simulated rounds, and what was reached: by a box and by a click, and from one of them further.
 
-    -> "loss" with its graph, and the mean IoU of the first round ("box", or "click" and "best") and of the "last".
+    rounds: clicks and all of what goes further. left_out: see `best_of_some`.
+    -> "loss" with its graph, and the mean IoU of the "box", the "click" and the "best" of its masks, and of the "last".
     """
     loss = torch.zeros((), device=masks.device)
     report: dict[str, Tensor] = {}
-    for done in simulate(sam, features, masks, rounds=rounds, generator=generator):
+    begin_by_box = bool(torch.rand((), generator=generator, device=masks.device) < 0.5)
+    begin = partial(simulate, sam, features, masks, generator=generator)
+    for done in chain(begin(rounds=1, by_box=not begin_by_box), begin(rounds=rounds, by_box=begin_by_box)):
         logits, iou, _ = done.answer
         losses = mask_loss(logits, done.target)  # (N, 4)
         picked = losses[:, :1].mean()
@@ -240,7 +251,7 @@ def interact(
             report["best"] = reached[:, 1:].max(dim=1).values.mean()
         report["last"] = of_picked
     report.pop("later", None)
-    return {"loss": loss / rounds, **report}
+    return {"loss": loss / (rounds + 1), **report}
 
 
 def best_of_some(losses: Tensor, left_out: float, *, generator: torch.Generator) -> Tensor:
@@ -321,7 +332,7 @@ def _learn(sam: Sam, batch: Batch, *, left_out: float, seed: int) -> dict[str, f
     device = next(sam.parameters()).device
     masks = batch.masks.to(device)
     generator = torch.Generator(device).manual_seed(seed)
-    rounds = 1 + int(torch.multinomial(torch.tensor([0.25, 0.4, 0.25, 0.1], device=device), 1, generator=generator))
+    rounds = 1 + int(torch.multinomial(torch.tensor([0.4, 0.3, 0.2, 0.1], device=device), 1, generator=generator))
     fast = has_fast_bf16(device)
     kernels = [SDPBackend.MATH] if fast else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]  # by measurement
     with torch.autocast(device.type, torch.bfloat16, enabled=fast), sdpa_kernel(kernels):

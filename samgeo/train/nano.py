@@ -43,7 +43,7 @@ WEIGHTS = {
     "buildings_oam_banepa": 1.4,
     "buildings_oam_tanzania": 1.4,
     "buildings_oam_uganda": 1.2,
-    "fields_naip_us": 1.8,
+    "fields_naip_us": 2.0,
     "ships_s2": 1.2,
     "solar_gsi_japan": 1.5,
     "roads_gsi_japan": 2.5,
