@@ -31,7 +31,7 @@ from samgeo.pixels import Mask, PixelPrompts
 
 SMALL_PX = 48
 """An object is small if the longer side of its box is below this, in pixels of the image."""
-UNSURE, UNSURE_BOX = 0.4, 0.5
+UNSURE, UNSURE_BOX = 0.4, 0.6
 """An answer to a click at a glance, and one to a box, is unsure if none of its scores is above this."""
 LIKELY = 0.5
 """A mask gets the name of its likeliest class if that is at least this probable."""

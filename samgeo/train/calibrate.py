@@ -26,12 +26,14 @@ ROUNDS = 2
 """Rounds of simulated prompts on each encoding."""
 SIZES = (1, 0.5, 2)
 """Sizes at which a crop is seen."""
-BETWEEN = 3.0
+BETWEEN = 10.0
 """What differences between masks of one prompt weigh beside their IoU."""
+NOISE = 0.5
+"""What is added to a token at random, in deviations of all: its many numbers would be learned by heart."""
 
 
 def calibrate(
-    sam: Sam, batches: Dataset[Batch], *, steps: int, learning_rate: float = 2e-3, passes: int = 60, seed: int = 0
+    sam: Sam, batches: Dataset[Batch], *, steps: int, learning_rate: float = 2e-3, passes: int = 30, seed: int = 0
 ) -> float:
     """Train `sam.mask_scorer` in place on the masks of `steps` batches; returns the mean error of the last pass.
 
@@ -39,6 +41,7 @@ def calibrate(
     """
     assert sam.mask_scorer is not None
     facts, tokens, truth = (torch.cat(part) for part in zip(*_describe(sam, batches, steps, seed), strict=True))
+    deviation = NOISE * tokens.flatten(0, 1).std(dim=0)  # (C,)
     scorer = sam.mask_scorer.train()
     optimizer = torch.optim.AdamW(scorer.parameters(), lr=learning_rate, weight_decay=0.1)
     generator = torch.Generator().manual_seed(seed)
@@ -49,7 +52,8 @@ def calibrate(
     for _ in range(passes):
         errors = []
         for rows in torch.randperm(len(facts), generator=generator).split(size):
-            missed = scorer(facts[rows], tokens[rows]) - truth[rows]  # (n, K), NaN where nothing was asked
+            noise = deviation * torch.randn(tokens[rows].shape, generator=generator).to(tokens)
+            missed = scorer(facts[rows], tokens[rows] + noise) - truth[rows]  # (n, K), NaN where nothing was asked
             between = missed[:, :, None] - missed[:, None, :]  # (n, K, K)
             optimizer.zero_grad(set_to_none=True)
             (_mean_square(missed) + BETWEEN * _mean_square(between)).backward()

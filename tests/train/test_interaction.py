@@ -51,6 +51,14 @@ def test_next_clicks_are_where_the_mask_is_wrong(seed: int) -> None:
     assert ((on_object != on_guess) | perfect).all()
 
 
+def test_half_of_the_clicks_aim_at_the_middle() -> None:
+    target = torch.zeros(400, 1, 32, 32)
+    target[..., 4:25, 4:25] = 1  # cells; the middle one is 14
+    clicks = first_clicks(target, generator=torch.Generator().manual_seed(0))[:, 0]
+    near = ((clicks + 0.5) / STRIDE_PX - 14.5).abs().amax(dim=1) < 4.5
+    assert 0.45 < near.float().mean() < 0.65  # were none aimed, (9 / 21) ** 2 = 0.18; were all, 0.91
+
+
 def test_a_click_on_a_perfect_mask_confirms_it() -> None:
     target = avg_pool2d(masks(0)[:, None].float(), STRIDE_PX)
     _, labels = next_clicks(20 * (target - 0.5), target, generator=torch.Generator().manual_seed(0))

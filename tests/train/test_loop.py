@@ -22,7 +22,7 @@ from samgeo.pixels import Mask, PixelPrompts
 from samgeo.train import nano
 from samgeo.train.calibrate import _describe, calibrate
 from samgeo.train.labelled import LabelledImage
-from samgeo.train.loop import Batches, TrainSettings, best_of_some, class_cells, schedule, train
+from samgeo.train.loop import Batches, TrainSettings, best_of_some, class_cells, interact, look, schedule, train
 from samgeo.train.losses import class_loss
 from samgeo.train.optimizers import Optimizer
 from samgeo.train.saving import write_weights
@@ -239,6 +239,17 @@ def test_training_begins_with_weights_that_lack_the_class_map_and_exports_withou
     assert any(name.startswith("class_map.") for name in state["model"])
     nano.export(tmp_path / "run", again)
     assert load_file(again).keys() == load_file(weights).keys()
+
+
+def test_every_step_begins_by_a_box_and_by_a_click(files: list[Path]) -> None:
+    torch.manual_seed(0)
+    sam = nano.build_nano()
+    image, masks, _ = Batches({"a": files}, {"a": 1}, TrainSettings(steps=1, decay_steps=1, layouts=((64, 1, 2),)))[0]
+    features, objects = look(sam, image).repeat(2), masks.flatten(0, 1)
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        report = interact(sam, features, objects, rounds=2, left_out=0, generator=generator)
+        assert report.keys() == {"loss", "box", "click", "best", "last"}
 
 
 @pytest.mark.slow
