@@ -195,9 +195,14 @@ def deepest(pixels: NDArray[np.bool_]) -> tuple[tuple[int, int], float]:
 
     pixels: (h, w).
     """
-    depth = ndimage.distance_transform_edt(np.pad(pixels, 1))[1:-1, 1:-1]
+    depth = depths(pixels)
     row, col = divmod(int(np.argmax(depth)), depth.shape[1])
     return (row, col), float(depth[row, col])
+
+
+def depths(pixels: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How far each pixel is from all that are False and from the outside, in pixels; 0 where it is False. (h, w)."""
+    return np.asarray(ndimage.distance_transform_edt(np.pad(pixels, 1))[1:-1, 1:-1])
 
 
 def _agreement(mask: Mask, question: _Question) -> float:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
+
+from samgeo.stitch.grow import depths
 
 STRIDE_PX = 4
 
@@ -56,9 +57,8 @@ def next_clicks(logits: Tensor, target: Tensor, *, generator: torch.Generator) -
 
 def _towards_middle(region: Tensor, generator: torch.Generator) -> Tensor:
     """Weights of drawing a cell: for half of the objects uniform, else larger deep inside the region, as users aim."""
-    inside = np.pad(region[:, 0].cpu().numpy() > 0, ((0, 0), (1, 1), (1, 1)))
-    deep = [ndimage.distance_transform_edt(one)[1:-1, 1:-1] for one in inside]
-    depth = torch.from_numpy(np.stack(deep)[:, None]).to(region)  # (N, 1, h, w) cells to what is outside
+    inside = region[:, 0].cpu().numpy() > 0
+    depth = torch.from_numpy(np.stack([depths(one) for one in inside])[:, None]).to(region)  # (N, 1, h, w) in cells
     near = region * (depth / depth.amax(dim=(-2, -1), keepdim=True)) ** 6
     chosen = torch.rand(len(region), 1, 1, 1, generator=generator, device=region.device) < 0.5
     return torch.where(chosen, region, near)

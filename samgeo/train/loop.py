@@ -229,7 +229,7 @@ def interact(
 ) -> dict[str, Tensor]:
     """The mean loss of simulated rounds, and what was reached: by a box and by a click, and from one of them further.
 
-    rounds: clicks and all of what goes further. left_out: see `best_of_some`.
+    rounds: of the one that goes further. left_out: see `best_of_some`.
     -> "loss" with its graph, and the mean IoU of the "box", the "click" and the "best" of its masks, and of the "last".
     """
     loss = torch.zeros((), device=masks.device)

@@ -16,10 +16,10 @@ from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from samgeo.model.contract import DecodedMasks, Embedding, PromptableModel
 from samgeo.pixels import BACKGROUND, FOREGROUND, PADDING, Mask, PixelPrompts, Window, boxes_of
+from samgeo.stitch.grow import depths
 from samgeo.train.labelled import LabelledImage
 
 DECODE_AT_ONCE = 32
@@ -158,7 +158,7 @@ def deepest(region: NDArray[np.bool_]) -> tuple[int, int, float]:
     """
     if not region.any():
         return 0, 0, 0.0
-    depth = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
+    depth = depths(region)
     row, col = np.unravel_index(int(depth.argmax()), depth.shape)
     return int(row), int(col), float(depth[row, col])
 
