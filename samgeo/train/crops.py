@@ -20,7 +20,7 @@ from samgeo.train.labelled import LabelledImage
 
 Pixel = TypeVar("Pixel", bound=np.generic)
 
-SMALLEST_SHARE, LARGEST_SHARE = 0.05, 1.2
+SMALLEST_SHARE, LARGEST_SHARE = 0.035, 1.2
 """Side of the object that a crop was chosen for, as a share of the crop's side; above 1, the crop cuts it."""
 LARGEST_ZOOM, SMALLEST_ZOOM = 2.5, 0.33
 """How far a crop may be enlarged or reduced for that."""
