@@ -101,6 +101,24 @@ def test_what_is_seen_from_afar_joins_only_pieces_of_its_own_word() -> None:
     assert (one.word, one.label) == (2, 3)
 
 
+@pytest.mark.parametrize(("near_label", "called"), [(-1, (3, 0.9)), (5, (5, 0.75)), (3, (3, 0.75))])
+def test_a_heap_is_called_what_most_of_it_is_called_at_full_resolution(
+    near_label: int, called: tuple[int, float]
+) -> None:
+    """Four objects that are about a fifth of it each; the last one is called otherwise than the others."""
+    heap = slab((80, 80), (6, 6, 74, 74))
+    parts = slab((80, 80), (8, 8, 38, 38), (8, 42, 38, 72), (42, 8, 72, 38), (44, 44, 72, 72))
+    shown, distances = near(parts, TILING), far(heap, TILING)
+    table = shown.stitched.table
+    table.label[:] = np.where((table.top >= 42) & (table.left >= 42), 1, near_label)
+    table.label_score[:] = 0.75
+    for distance in distances:
+        distance.stitched.table.label[:] = 3
+        distance.stitched.table.label_score[:] = 0.9
+    (one, *_) = take_from_afar(shown, np.zeros(len(shown.stitched), np.int32), distances)[1]
+    assert (one.label, one.label_score) == pytest.approx(called)
+
+
 def test_what_no_window_shows_is_added_and_what_one_object_holds_is_not() -> None:
     scene = slab((80, 80), (6, 6, 74, 74), (10, 10, 70, 70))
     inner, outer = far(slab((80, 80), (10, 10, 70, 70)), TILING), far(slab((80, 80), (6, 6, 74, 74)), TILING)

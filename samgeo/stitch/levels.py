@@ -8,13 +8,14 @@ is whole there
     joins       chains with open ends that lie within it, and takes their place, or
     is added    if no object holds half of it already;
 
-a finer level goes before a coarser one. Everything else stays as the full resolution has it.
+a finer level goes before a coarser one. Everything else stays as the full resolution has it. So does what things are
+called: from far enough away a heap of fields looks like a roof.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +101,7 @@ def take_from_afar(
             if held_by_taken or (held[~joined] >= SAME).any():
                 continue
             kept[joined] = False
-            taken.append(seen)
+            taken.append(_renamed(seen, near))
     return kept, taken
 
 
@@ -169,6 +170,29 @@ def _whole(level: Level) -> Iterator[Distant]:
                 label=int(table.label[row]),
                 label_score=float(table.label_score[row]),
             )
+
+
+def _renamed(seen: Distant, near: Level) -> Distant:
+    """The distant object with the label that most of it has at full resolution; unchanged if less than half has one.
+
+    What lies within it is what has the middle of its box there.
+    """
+    table, ratio, window = near.stitched.table, seen.scale, seen.window
+    rows = near.stitched.rows
+    rows = rows[(table.label[rows] >= 0) & (table.word[rows] == seen.word)]
+    row = (table.top[rows] + table.bottom[rows]) // 2 // ratio - window.row
+    col = (table.left[rows] + table.right[rows]) // 2 // ratio - window.col
+    inside = (row >= 0) & (row < window.height) & (col >= 0) & (col < window.width)
+    inside[inside] = seen.mask.pixels[row[inside], col[inside]]
+    rows = rows[inside]
+    shares = table.area[rows] / (seen.area_px * ratio**2)
+    covered = np.bincount(table.label[rows], shares)
+    if not len(rows) or covered.max() < SAME:
+        return seen
+    label = int(covered.argmax())
+    own = table.label[rows] == label
+    score = float((table.label_score[rows] * shares)[own].sum() / shares[own].sum())
+    return replace(seen, label=label, label_score=score)
 
 
 def _meeting(seen: Distant, others: Iterable[Distant]) -> Iterator[Distant]:
