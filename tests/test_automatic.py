@@ -137,7 +137,13 @@ def test_best_is_the_highest_score() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"points_per_side": 0}, {"points_per_batch": 0}, {"pred_iou_thresh": 88}, {"granularity": "roof"}],
+    [
+        {"points_per_side": 0},
+        {"detail_points": -1},
+        {"points_per_batch": 0},
+        {"pred_iou_thresh": 88},
+        {"granularity": "roof"},
+    ],
 )
 def test_settings_that_cannot_be_right(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
@@ -166,6 +172,28 @@ def test_fast_finds_what_lies_side_by_side_with_fewer_points(seed: int) -> None:
     assert found[True] == found[False]
     small = sum(mask.sum() for mask in scene.masks if mask.sum() <= KNOWN_SHARE * mask.size)
     assert asked[True] <= asked[False] - small / 2
+
+
+class Detailed(Counting):
+    """Says where details are, as many as it is asked for, on nodata too."""
+
+    places = ((6.0, 6.0), (23.0, 15.0), (3.0, 22.0))
+
+    def details(self, embedding: OracleEmbedding, valid: NDArray[np.bool_], count: int) -> NDArray[np.float32]:
+        return np.array(self.places[:count], np.float32)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_details_that_the_grid_steps_over_are_asked_for(fast: bool) -> None:
+    scene = OracleScene.from_masks([rectangle(32, 5, 5, 8, 8), rectangle(32, 14, 22, 17, 25)], (32, 32))
+    valid = np.ones((32, 32), bool)
+    valid[20:, :5] = False
+    for count, objects in ((0, 0), (1, 1), (2, 2), (3, 2)):
+        model = Detailed(scene)
+        settings = EverythingSettings(points_per_side=4, detail_points=count, fast=fast)
+        masks = generate_masks(model, model.encode(scene.image), settings, valid=valid)
+        assert len(masks) == objects
+        assert model.asked == point_grid(valid, 4).shape[0] + objects, "none is asked for on nodata"
 
 
 def test_coarse_points_come_first_and_none_is_lost() -> None:

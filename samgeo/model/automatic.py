@@ -9,7 +9,7 @@ themselves overlap as much: two objects can share a box, and in a window that cu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samgeo.errors import UsageError
-from samgeo.model.contract import DecodedMasks, Embedding, FindsAll, Glances, PromptableModel
+from samgeo.model.contract import DecodedMasks, Embedding, FindsAll, Glances, PromptableModel, SeesDetails
 from samgeo.pixels import FOREGROUND, Mask, PixelPrompts, Window
 
 Granularity = Literal["whole", "part", "subpart", "best", "all"]
@@ -35,6 +35,8 @@ class EverythingSettings:
 
     points_per_side: int = 32
     """The model is asked at so many points along each side of the window."""
+    detail_points: int = 0
+    """... and at so many more where it says that something small stands out, which the grid may have stepped over."""
     points_per_batch: int = 64
     """How many points are decoded at once: what memory depends on."""
     pred_iou_thresh: float = 0.88
@@ -52,9 +54,9 @@ class EverythingSettings:
     window; parts inside of it are missed. A model that finds all at once is not asked at points."""
 
     def __post_init__(self) -> None:
-        for name in ("points_per_side", "points_per_batch"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} {getattr(self, name)}: expected at least 1")
+        for name, least in (("points_per_side", 1), ("detail_points", 0), ("points_per_batch", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} {getattr(self, name)}: expected at least {least}")
         for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "mask_nms_thresh"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} {getattr(self, name)}: expected a fraction from 0 to 1, not a percentage")
@@ -80,9 +82,7 @@ def generate_masks(
         raise UsageError(f"valid mask of {valid.shape} for a window of {(height, width)}: expected the same")
     found: dict[tuple[Window, bytes], _Packed] = {}
     known = np.zeros(valid.shape, dtype=bool)  # what is not asked for again
-    points = point_grid(valid, settings.points_per_side)
-    levels = coarse_to_fine(points, valid.shape, settings.points_per_side) if settings.fast else [points]
-    for decoded in _asked(model, embedding, levels, settings.points_per_batch, known):
+    for decoded in _asked(model, embedding, settings, valid, known):
         for mask in _sure(decoded, settings):
             _collapse(found, mask, valid)
             if settings.fast and mask.area_px <= KNOWN_SHARE * known.size:
@@ -140,24 +140,37 @@ class _Packed:
 def _asked(
     model: PromptableModel,
     embedding: Embedding,
-    levels: Sequence[NDArray[np.float32]],
-    batch: int,
+    settings: EverythingSettings,
+    valid: NDArray[np.bool_],
     known: NDArray[np.bool_],
 ) -> Iterator[DecodedMasks]:
-    """What the model sees at the points (n, 2) of each level, `batch` at a time, or at once where it can say that.
+    """What the model sees at points, a batch at a time, or at once where it can say that.
 
-    known: (H, W), True where no point is asked any more; looked at before each batch.
+    valid, known: (H, W), where points are asked, and where none is any more; `known` is looked at before each batch.
     """
     if isinstance(model, FindsAll):
         yield model.find_all(embedding)
         return
-    ask = model.glance if isinstance(model, Glances) else model.decode
-    for points in levels:
+    batch = settings.points_per_batch
+    for ask, points in _questions(model, embedding, settings, valid):
         left = points
         while (left := left[~_at(known, left)]).size:
             some, left = left[:batch, None], left[batch:]
             labels = np.full(some.shape[:2], FOREGROUND, dtype=np.int64)
             yield ask(embedding, PixelPrompts(points=some, labels=labels))
+
+
+def _questions(
+    model: PromptableModel, embedding: Embedding, settings: EverythingSettings, valid: NDArray[np.bool_]
+) -> Iterator[tuple[Callable[[Embedding, PixelPrompts], DecodedMasks], NDArray[np.float32]]]:
+    """How the model is asked and at which points (n, 2) x,y: those of the grid, then those of details."""
+    points = point_grid(valid, settings.points_per_side)
+    levels = coarse_to_fine(points, valid.shape, settings.points_per_side) if settings.fast else [points]
+    for level in levels:
+        yield model.glance if isinstance(model, Glances) else model.decode, level
+    if isinstance(model, SeesDetails) and settings.detail_points:
+        details = model.details(embedding, valid, settings.detail_points)
+        yield model.decode, details[_at(valid, details)]
 
 
 def _sure(decoded: DecodedMasks, settings: EverythingSettings) -> list[Mask]:

@@ -131,3 +131,15 @@ class Glances(Protocol):
     def glance(self, embedding: Embedding, prompts: PixelPrompts) -> DecodedMasks:
         """As `decode`, with fewer looks."""
         ...
+
+
+@runtime_checkable
+class SeesDetails(Protocol):
+    """A model that says where something small stands out, which a grid of points may step over."""
+
+    def details(self, embedding: Embedding, valid: NDArray[np.bool_], count: int) -> NDArray[np.float32]:
+        """(n, 2) x,y of the places that stand out most, at most `count`, those that stand out most first.
+
+        valid: (H, W), False on nodata and padding, which nothing stands out against.
+        """
+        ...

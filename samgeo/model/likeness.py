@@ -17,6 +17,8 @@ MAPS = ("positive clicks", "negative clicks", "inside the box", "around the box"
 """The likeness maps of one object."""
 STRIDE_PX = 4
 """Image pixels to a cell of the unit vectors."""
+DETAIL_CELLS, AROUND_CELLS, APART_CELLS = 3, 9, 5
+"""Sides of squares: what may stand out, what it may stand out against, and of which one place alone does."""
 
 
 def compare(units: Tensor, points: Tensor, labels: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -38,6 +40,23 @@ def compare(units: Tensor, points: Tensor, labels: Tensor, masks: Tensor | None)
         for kind in (1, 0)
     ]
     return torch.cat([torch.stack(clicks, dim=1), alike[:, :3]], dim=1), clicked
+
+
+def standing_out(units: Tensor, valid: Tensor, count: int) -> Tensor:
+    """Where an image of unit vectors (1, D, h, w) looks unlike what lies around: (n, 2) x,y, n at most `count`.
+
+    valid: (h, w), the share of each cell that shows something. The places that stand out most come first.
+    """
+    seen = units.float() * valid
+    near, wide = (
+        F.normalize(F.avg_pool2d(seen, side, stride=1, padding=side // 2), dim=1)
+        for side in (DETAIL_CELLS, AROUND_CELLS)
+    )
+    unlike = (1 - (near * wide).sum(dim=1)) * (valid > 0.5)  # (1, h, w)
+    peaks = unlike == F.max_pool2d(unlike, APART_CELLS, stride=1, padding=APART_CELLS // 2)
+    row, column = (peaks & (unlike > 0))[0].nonzero(as_tuple=True)
+    order = unlike[0, row, column].argsort(descending=True, stable=True)[:count]
+    return (torch.stack([column[order], row[order]], dim=1) + 0.5) * STRIDE_PX - 0.5
 
 
 def _none(labels: Tensor, kind: int) -> Tensor:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from samgeo.errors import PromptError
 from samgeo.model.classes import classify
 from samgeo.model.frame import LOGIT_PX, NativeFrame
+from samgeo.model.likeness import STRIDE_PX, standing_out
 from samgeo.model.mask_decoder import EVERY_MASK, MULTIMASK, SINGLE
 from samgeo.model.merged import Answer, MergedMasks
 from samgeo.model.nearby import decode_nearby, mask_corners
@@ -31,11 +32,11 @@ from samgeo.pixels import Mask, PixelPrompts
 
 SMALL_PX = 48
 """An object is small if the longer side of its box is below this, in pixels of the image."""
-UNSURE, UNSURE_BOX = 0.4, 0.6
+UNSURE, UNSURE_BOX = 0.4, 0.55
 """An answer to a click at a glance, and one to a box, is unsure if none of its scores is above this."""
 LIKELY = 0.5
 """A mask gets the name of its likeliest class if that is at least this probable."""
-SPREAD = 0.2
+SPREAD = 0.15
 """Of the candidates for an object, one whose score is lower by this is e times less likely the right one."""
 COMPARED_AT_ONCE = 16
 """The candidates of so many objects are drawn together to be compared."""
@@ -111,6 +112,16 @@ class PyramidModel:
     def glance(self, embedding: PyramidEmbedding, prompts: PixelPrompts) -> MergedMasks:
         """Three masks for each of N objects that are clicked at, enlarged only where that may help."""
         return self._by_clicks(embedding, prompts, MULTIMASK, unsure=UNSURE)
+
+    def details(self, embedding: PyramidEmbedding, valid: NDArray[np.bool_], count: int) -> NDArray[np.float32]:
+        """Where something small stands out: (n, 2) x,y, at most `count`. valid: (H, W)."""
+        units = embedding.plain.features.units
+        assert units is not None
+        h, w = units.shape[-2:]
+        seen = np.zeros((h * STRIDE_PX, w * STRIDE_PX), np.float32)
+        seen[: valid.shape[0], : valid.shape[1]] = valid
+        cells = F.avg_pool2d(torch.from_numpy(seen)[None, None].to(units.device), STRIDE_PX)[0, 0]
+        return standing_out(units, cells, count).cpu().numpy()
 
     def _by_clicks(
         self, embedding: PyramidEmbedding, prompts: PixelPrompts, which: slice, *, unsure: float
@@ -236,11 +247,10 @@ def _choose(
         scores[rows, columns] = own
         start += own.size
     order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-    ranks = np.take_along_axis(scores, order, axis=1)
-    several = np.flatnonzero((places >= 0).sum(axis=1) > count)
+    several = np.flatnonzero((places >= 0).sum(axis=1) > count) if count > 1 else np.zeros(0, np.intp)
     for some in (several[k : k + COMPARED_AT_ONCE] for k in range(0, several.size, COMPARED_AT_ONCE)):
-        order[some], ranks[some] = _telling(scores[some], _overlaps(answers, some, size, times), count)
-    return np.take_along_axis(places, order, axis=1), ranks
+        order[some] = _telling(scores[some], _overlaps(answers, some, size, times), count)
+    return np.take_along_axis(places, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
 def _columns(answers: Sequence[Answer]) -> Iterator[tuple[slice, Answer]]:
@@ -252,29 +262,21 @@ def _columns(answers: Sequence[Answer]) -> Iterator[tuple[slice, Answer]]:
         first += count
 
 
-def _telling(
-    scores: NDArray[np.float32], overlaps: NDArray[np.float32], count: int
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Which `count` of K candidates tell most of what an object may be: (n, count) places, best first, and scores.
+def _telling(scores: NDArray[np.float32], overlaps: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Which `count` of K candidates tell most of what an object may be: (n, count) places, the surest first.
 
     scores: (n, K), -inf where there is none. overlaps: (n, K, K) IoU. Were one of the candidates right, each as likely
-    as its score says, the first is the one whose expected IoU with it is highest, and each next one adds most to that
-    of the best of those that were taken. The expected IoU, brought to the mean of the scores, is the new score.
+    as its score says, each that follows adds most to the expected IoU of the best of those that were taken.
     """
     chance = np.exp((scores - scores.max(axis=1, keepdims=True)) / SPREAD)
-    chance /= chance.sum(axis=1, keepdims=True)
-    expected = np.einsum("nkj,nj->nk", overlaps, chance)
-    mean, mean_expected = ((chance * np.where(chance > 0, x, 0)).sum(axis=1) for x in (scores, expected))
-    ranks = expected * (mean / np.maximum(mean_expected, 1e-6))[:, None]
-    covered = np.zeros_like(scores)
-    taken = np.zeros((len(scores), count), dtype=np.intp)
-    everyone, absent = np.arange(len(scores)), np.isneginf(scores)
-    for m in range(count):
+    taken: NDArray[np.intp] = scores.argmax(axis=1)[:, None]
+    everyone, absent, covered = np.arange(len(scores)), np.isneginf(scores), np.zeros_like(scores)
+    while taken.shape[1] < count:
+        absent[everyone, taken[:, -1]] = True
+        covered = np.maximum(covered, overlaps[everyone, taken[:, -1]])
         gain = np.einsum("nkj,nj->nk", np.maximum(covered[:, None], overlaps), chance)
-        taken[:, m] = np.where(absent, -1, gain).argmax(axis=1)
-        covered = np.maximum(covered, overlaps[everyone, taken[:, m]])
-        absent[everyone, taken[:, m]] = True
-    return taken, np.take_along_axis(ranks, taken, axis=1)
+        taken = np.concatenate([taken, np.where(absent, -1, gain).argmax(axis=1)[:, None]], axis=1)
+    return taken
 
 
 def _overlaps(

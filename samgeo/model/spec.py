@@ -154,6 +154,7 @@ MODELS = {
             zoom=2,
             everything=EverythingSettings(
                 points_per_side=16,
+                detail_points=64,
                 pred_iou_thresh=0.42,
                 stability_score_thresh=0.4,
                 box_nms_thresh=0.5,

@@ -8,8 +8,9 @@
     python -m samgeo.train.nano export --run .train/nano --out samgeo/model/nano/samgeo-nano.safetensors
 
 `train` resumes from its last checkpoint; a step takes two cores about 1.7 s with AVX512_BF16. With `torchrun -m` in
-place of `python -m` several processes train together. `begin --weights FILE` makes a run go on from exported weights.
-`calibrate` teaches the scorer what the trained masks are worth, `classify` the class head what they show.
+place of `python -m` several processes train together. `calibrate` teaches the scorer what the trained masks are worth,
+`classify` the class head what they show. `begin --weights FILE...` makes a run go on from exported weights, or from the
+mean of several: that of two ends of one run, between which its rate rose and fell again, is better than either.
 """
 
 from __future__ import annotations
@@ -136,23 +137,28 @@ def _learner() -> NanoSam:
     return sam
 
 
-def begin(weights: Path, folder: Path) -> None:
-    """Write a checkpoint of step 0 from exported weights, so that `train` goes on from them and not from nothing."""
+def begin(weights: Sequence[Path], folder: Path) -> None:
+    """Write a checkpoint of step 0 from the mean of exported weights, so that `train` goes on from it."""
     sam = _learner()
-    stored = {name: tensor.float() for name, tensor in load_file(weights).items()}
-    missing = [
-        name
-        for name in sam.load_state_dict(stored, strict=False).missing_keys
-        if not name.startswith((*LATER, TEACHER))
-    ]
-    if missing:
-        raise UsageError(f"{weights}: lacks {', '.join(missing[:3])}; expected weights of samgeo-nano")
+    needed = [name for name in sam.state_dict() if not name.startswith((*LATER, TEACHER))]
+    stored = [load_file(path) for path in weights]
+    for path, tensors in zip(weights, stored, strict=True):
+        missing = [name for name in needed if name not in tensors]
+        if missing:
+            raise UsageError(f"{path}: lacks {', '.join(missing[:3])}; expected weights of samgeo-nano")
+    shared = [name for name in stored[0] if all(name in tensors for tensors in stored)]
+    mean = {name: torch.stack([tensors[name].float() for tensors in stored]).mean(dim=0) for name in shared}
+    sam.load_state_dict(mean, strict=False)
     average = torch.optim.swa_utils.AveragedModel(sam)
     folder.mkdir(parents=True, exist_ok=True)
     state = {"step": 0, "model": sam.state_dict(), "average": average.state_dict(), "optimizer": None}
     torch.save(state, folder / "checkpoint.pt")
+    (folder / BEFORE).write_text(str(max(map(_steps, weights))))
+
+
+def _steps(weights: Path) -> int:
     with safe_open(weights, "pt") as file:
-        (folder / BEFORE).write_text((file.metadata() or {}).get("steps", "0"))
+        return int((file.metadata() or {}).get("steps", "0"))
 
 
 def export(folder: Path, out: Path, *, last: bool = False) -> None:
@@ -212,8 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     naming.add_argument("--steps", type=int, default=800)
     naming.add_argument("--seed", type=int, default=2)
     naming.add_argument("--last", action="store_true", help="for the last weights instead of their average")
-    beginning = steps.add_parser("begin", help="begin a run from exported weights")
-    beginning.add_argument("--weights", type=Path, required=True)
+    beginning = steps.add_parser("begin", help="begin a run from exported weights, or from the mean of several")
+    beginning.add_argument("--weights", type=Path, nargs="+", required=True)
     beginning.add_argument("--run", type=Path, default=Path(".train/nano"))
     exporting = steps.add_parser("export", help="write the weights file")
     exporting.add_argument("--run", type=Path, default=Path(".train/nano"))

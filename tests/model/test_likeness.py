@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from samgeo.model.likeness import MAPS, compare
+from samgeo.model.likeness import MAPS, compare, standing_out
 
 POSITIVE, NEGATIVE, INSIDE, AROUND, EARLIER = range(len(MAPS))
 
@@ -66,3 +66,21 @@ def test_objects_belong_to_images_in_order(units: Tensor) -> None:
     for image in range(2):
         alone, _ = compare(units[image : image + 1], points[:2], labels[:2], None)
         torch.testing.assert_close(together[2 * image : 2 * image + 2], alone)
+
+
+def test_small_things_stand_out_and_plain_ground_and_nodata_do_not() -> None:
+    units = torch.zeros(1, 2, 24, 24)
+    units[0, 0] = 1
+    units[0, :, 18:] = torch.tensor([0.0, 1.0])[:, None, None]  # another ground, of which nothing is valid
+    units[0, :, 4:6, 4:6] = torch.tensor([0.0, 1.0])[:, None, None]
+    units[0, :, 12, 15] = torch.tensor([0.0, 1.0])
+    valid = torch.ones(24, 24)
+    valid[18:] = 0
+    found = standing_out(units, valid, 9)
+    cells = (found + 0.5) / 4 - 0.5
+    far = torch.stack([(cells - torch.tensor(middle)).abs().amax(dim=1) for middle in ((4.5, 4.5), (15.0, 12.0))])
+    assert far[0, 0] <= 0.5, "the larger one first"
+    assert far[1].min() <= 1
+    assert far.amin(dim=0).max() <= 4
+    assert standing_out(units, valid, 1).tolist() == found[:1].tolist()
+    assert not len(standing_out(units[..., :4, 6:], valid[:4, 6:], 9))

@@ -169,18 +169,14 @@ def test_masks_of_all_sizes_are_compared() -> None:
 
 
 def test_masks_that_tell_most_are_given() -> None:
-    """Two that agree come before one that is surer but alone, once; then what is not yet covered."""
-    overlaps = np.eye(4, dtype=np.float32)[None]
-    overlaps[0, 1, 2] = overlaps[0, 2, 1] = 0.9
-    scores = np.array([[0.5, 0.45, 0.44, 0.1]], np.float32)
-    taken, ranks = pyramid._telling(scores, overlaps, 3)
-    assert taken.tolist() == [[1, 0, 3]]
-    assert ranks[0, 0] > ranks[0, 1] > ranks[0, 2]
-    alone, kept = pyramid._telling(scores, np.eye(4, dtype=np.float32)[None], 3)
-    assert alone.tolist() == [[0, 1, 2]]
-    assert (np.diff(kept) < 0).all()
-    missing, _ = pyramid._telling(np.array([[0.5, -np.inf, -np.inf, 0.4]], np.float32), overlaps, 2)
-    assert missing.tolist() == [[0, 3]]
+    """The surest first; two that agree come before one that is surer than both but alone; then what is not covered."""
+    overlaps = np.eye(5, dtype=np.float32)[None]
+    overlaps[0, 2, 3] = overlaps[0, 3, 2] = 0.9
+    scores = np.array([[0.5, 0.46, 0.45, 0.44, 0.1]], np.float32)
+    assert pyramid._telling(scores, overlaps, 4).tolist() == [[0, 2, 1, 4]]
+    assert pyramid._telling(scores, np.eye(5, dtype=np.float32)[None], 4).tolist() == [[0, 1, 2, 3]]
+    missing = np.array([[0.4, -np.inf, 0.5, -np.inf, -np.inf]], np.float32)
+    assert pyramid._telling(missing, overlaps, 2).tolist() == [[2, 0]]
 
 
 @given(
@@ -188,18 +184,17 @@ def test_masks_that_tell_most_are_given() -> None:
     masks=hnp.arrays(np.bool_, (3, 6, 12)),
     some=st.integers(3, 6),
 )
-def test_scores_keep_their_mean_and_their_order(
+def test_different_candidates_are_given_and_the_surest_first(
     scores: NDArray[np.float32], masks: NDArray[np.bool_], some: int
 ) -> None:
     cells = masks.astype(np.float32)
     common, area = cells @ cells.transpose(0, 2, 1), cells.sum(axis=2)
     overlaps = common / np.maximum(area[:, :, None] + area[:, None] - common, 1)
     scores[:, some:] = -np.inf
-    taken, ranks = pyramid._telling(scores, overlaps, 3)
+    taken = pyramid._telling(scores, overlaps, 3)
     assert (taken < some).all()
     assert all(len(set(row)) == 3 for row in taken.tolist())
-    assert np.isfinite(ranks).all()
-    assert (ranks[:, 0] >= ranks.max(axis=1)).all()
+    assert (scores[np.arange(3), taken[:, 0]] == scores.max(axis=1)).all()
 
 
 def test_a_click_is_asked_for_at_all_sizes(model: PyramidModel, image: NDArray[np.uint8]) -> None:
@@ -256,6 +251,22 @@ def test_an_enlarged_frame_speaks_of_the_same_pixels() -> None:
     rows, cols = np.nonzero(fine.numpy() > 0)
     assert (rows.min() + row, rows.max() + row) == (6, 13)
     assert (cols.min() + col, cols.max() + col) == (10, 21)
+
+
+def test_ships_on_the_open_sea_stand_out() -> None:
+    """In an image whose sides are no multiples of a cell, and of which a part is nodata."""
+    rng = np.random.default_rng(0)
+    image = (np.array([20, 50, 70]) + rng.normal(0, 3, (250, 301, 3))).clip(0, 255).astype(np.uint8)
+    ships = [(40, 60), (90, 210), (133, 33), (200, 260)]
+    for row, col in ships:
+        image[row : row + 9, col : col + 14] = 215
+    valid = np.ones(image.shape[:2], bool)
+    valid[:, :20] = False
+    model = load_model()
+    assert isinstance(model, PyramidModel)
+    found = model.details(model.encode(image), valid, 8)
+    assert found.shape == (8, 2)
+    assert all(((found >= (col, row)) & (found < (col + 14, row + 9))).all(axis=1).any() for row, col in ships)
 
 
 def test_small_boxes_are_seen_better_enlarged() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from samgeo.errors import UsageError
@@ -232,13 +233,31 @@ def test_training_begins_with_weights_that_lack_the_class_map_and_exports_withou
     weights, again = tmp_path / "weights.safetensors", tmp_path / "again.safetensors"
     torch.manual_seed(0)
     write_weights(nano.build_nano().state_dict(), weights, {"steps": "7"}, overwrite=False)
-    nano.begin(weights, tmp_path / "run")
+    nano.begin([weights], tmp_path / "run")
     settings = TrainSettings(steps=1, decay_steps=1, layouts=LAYOUTS, ema_after=0)
     train(nano._learner(), Batches({"a": files}, {"a": 1}, settings), settings, tmp_path / "run")
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert any(name.startswith("class_map.") for name in state["model"])
     nano.export(tmp_path / "run", again)
     assert load_file(again).keys() == load_file(weights).keys()
+
+
+def test_a_run_begins_with_the_mean_of_several_weights(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{steps}.safetensors" for steps in (7, 5)]
+    for seed, path in enumerate(paths):
+        torch.manual_seed(seed)
+        write_weights(nano.build_nano().state_dict(), path, {"steps": path.stem}, overwrite=False)
+    nano.begin(paths, tmp_path / "run")
+    nano.export(tmp_path / "run", tmp_path / "mean.safetensors", last=True)
+    one, other, mean = map(load_file, (*paths, tmp_path / "mean.safetensors"))
+    assert one.keys() == mean.keys()
+    for name, value in mean.items():
+        torch.testing.assert_close(value.float(), (one[name].float() + other[name].float()) / 2, rtol=1e-3, atol=1e-3)
+    with safe_open(tmp_path / "mean.safetensors", "pt") as file:
+        assert file.metadata()["steps"] == "7"
+    write_weights({"mask_decoder.x": torch.zeros(1)}, paths[0], {}, overwrite=True)
+    with pytest.raises(UsageError, match=r"7\.safetensors: lacks"):
+        nano.begin(paths, tmp_path / "none")
 
 
 def test_every_step_begins_by_a_box_and_by_a_click(files: list[Path]) -> None:
