@@ -121,10 +121,13 @@ def test_words_become_the_boxes_of_masks_of_their_class(monkeypatch) -> None:
     assert len(finder_of([], [], monkeypatch).find(picture(64, 96), ("houses",), least_score=0.5).boxes) == 0
 
 
-@pytest.mark.parametrize(("clicked", "boxed", "found"), [(0.9, 0.9, 1), (0.45, 0.8, 1), (0.8, 0.4, 0), (0.42, 0.75, 0)])
+@pytest.mark.parametrize(
+    ("clicked", "boxed", "found"), [(1.4, 1.4, 1), (0.75, 1.36, 1), (1.23, 0.65, 0), (0.72, 1.36, 0)]
+)
 def test_how_sure_it_was_at_the_click_and_from_the_box_counts(monkeypatch, clicked, boxed, found) -> None:
-    first = [replace(two_masks()[0], score=clicked)]
-    finder = finder_of(first, [replace(first[0], score=boxed)], monkeypatch)
+    """Their geometric mean, here in shares of the least."""
+    first = [replace(two_masks()[0], score=class_finder.SURE * clicked)]
+    finder = finder_of(first, [replace(first[0], score=class_finder.SURE * boxed)], monkeypatch)
     assert len(finder.find(picture(64, 96), ("houses",), least_score=0.5).boxes) == found
 
 
