@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -53,27 +53,14 @@ class Answer:
 class MergedMasks:
     """The masks of N objects, M for each, each from one of several answers; fulfils `contract.DecodedMasks`."""
 
-    def __init__(
-        self,
-        answers: Sequence[Answer],
-        chosen: NDArray[np.intp],
-        *,
-        size: tuple[int, int],
-        scores: NDArray[np.float32] | None = None,
-    ) -> None:
-        """chosen: (N, M) count through the masks of all answers, each once. size: (h, w) of the logits.
-
-        scores: (N, M), if they are not those of the answers.
-        """
+    def __init__(self, answers: Sequence[Answer], chosen: NDArray[np.intp], *, size: tuple[int, int]) -> None:
+        """chosen: (N, M) count through the masks of all answers, each once. size: (h, w) of the logits."""
         self._answers, self._chosen, self._size = list(answers), chosen, size
-        if scores is None:
-            scores = np.concatenate([answer.masks.scores.ravel() for answer in answers])[chosen]
-        self.scores = scores
+        self.scores = np.concatenate([answer.masks.scores.ravel() for answer in answers])[chosen]
 
     def __getitem__(self, keep: NDArray[np.bool_]) -> MergedMasks:
         """The masks where `keep` (N, M) is True, as N' objects of one mask each, in row-major order."""
-        scores = self.scores[keep][:, None]
-        return MergedMasks(self._answers, self._chosen[keep][:, None], size=self._size, scores=scores)
+        return MergedMasks(self._answers, self._chosen[keep][:, None], size=self._size)
 
     @property
     def logits(self) -> NDArray[np.float32]:
@@ -89,11 +76,9 @@ class MergedMasks:
     def to_masks(self) -> list[list[Mask]]:
         """N lists of M full-size masks in the pixels of the image, with score and stability."""
         full: dict[int, Mask] = {}
-        scores = self.scores.ravel().tolist()
         for positions, masks, answer in self._parts():
             for position, (mask,) in zip(positions.tolist(), masks.to_masks(), strict=True):
-                moved = mask if mask.window.is_empty else mask.shift(*answer.corner_px)
-                full[position] = replace(moved, score=scores[position])
+                full[position] = mask if mask.window.is_empty else mask.shift(*answer.corner_px)
         objects, count = self._chosen.shape
         return [[full[n * count + m] for m in range(count)] for n in range(objects)]
 

@@ -187,8 +187,8 @@ class PyramidModel:
     ) -> MergedMasks:
         """The masks that tell most of each object, of all answers: one where one was asked for, else three."""
         count, size = 1 if which == SINGLE else 3, embedding.plain.features.logits_size
-        chosen, scores = _choose(answers, objects=objects, count=count, size=size, times=self.zoom)
-        return MergedMasks(answers, chosen, size=self._logits_size(embedding), scores=scores)
+        chosen = _choose(answers, objects=objects, count=count, size=size, times=self.zoom)
+        return MergedMasks(answers, chosen, size=self._logits_size(embedding))
 
     def _logits_size(self, embedding: PyramidEmbedding) -> tuple[int, int]:
         frame = self.large.sam.frame
@@ -233,8 +233,8 @@ def _reduce(logits: NDArray[np.float32], size: tuple[int, int], *, times: int) -
 
 def _choose(
     answers: Sequence[Answer], *, objects: int, count: int, size: tuple[int, int], times: int
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Which `count` of all candidates each object gets, (N, count) through all answers, best first, and their scores.
+) -> NDArray[np.intp]:
+    """Which `count` of all candidates each object gets, (N, count) through all answers, the surest first.
 
     They are compared on a grid of `size` (h, w), whose cells are so many `times` those of the whole's logits.
     """
@@ -247,10 +247,10 @@ def _choose(
         scores[rows, columns] = own
         start += own.size
     order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-    several = np.flatnonzero((places >= 0).sum(axis=1) > count) if count > 1 else np.zeros(0, np.intp)
+    several = np.flatnonzero((count > 1) & ((places >= 0).sum(axis=1) > count))  # the surest alone needs no comparison
     for some in (several[k : k + COMPARED_AT_ONCE] for k in range(0, several.size, COMPARED_AT_ONCE)):
         order[some] = _telling(scores[some], _overlaps(answers, some, size, times), count)
-    return np.take_along_axis(places, order, axis=1), np.take_along_axis(scores, order, axis=1)
+    return np.take_along_axis(places, order, axis=1)
 
 
 def _columns(answers: Sequence[Answer]) -> Iterator[tuple[slice, Answer]]:

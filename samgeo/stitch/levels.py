@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from samgeo.pixels import Mask, Window
-from samgeo.stitch.link import Stitched, union
+from samgeo.stitch.link import Stitched, most_called, union
 from samgeo.stitch.overlap import SAME
 from samgeo.stitch.table import Crops
 from samgeo.tiling import Tiling
@@ -179,20 +179,18 @@ def _renamed(seen: Distant, near: Level) -> Distant:
     """
     table, ratio, window = near.stitched.table, seen.scale, seen.window
     rows = near.stitched.rows
-    rows = rows[(table.label[rows] >= 0) & (table.word[rows] == seen.word)]
+    rows = rows[table.word[rows] == seen.word]
     row = (table.top[rows] + table.bottom[rows]) // 2 // ratio - window.row
     col = (table.left[rows] + table.right[rows]) // 2 // ratio - window.col
     inside = (row >= 0) & (row < window.height) & (col >= 0) & (col < window.width)
     inside[inside] = seen.mask.pixels[row[inside], col[inside]]
     rows = rows[inside]
     shares = table.area[rows] / (seen.area_px * ratio**2)
-    covered = np.bincount(table.label[rows], shares)
-    if not len(rows) or covered.max() < SAME:
+    label, covered = most_called(table.label[rows], shares)
+    if covered < SAME:
         return seen
-    label = int(covered.argmax())
     own = table.label[rows] == label
-    score = float((table.label_score[rows] * shares)[own].sum() / shares[own].sum())
-    return replace(seen, label=label, label_score=score)
+    return replace(seen, label=label, label_score=float(np.average(table.label_score[rows][own], weights=shares[own])))
 
 
 def _meeting(seen: Distant, others: Iterable[Distant]) -> Iterator[Distant]:

@@ -82,7 +82,7 @@ class Stitched:
             raise IndexError(f"object {k}: expected 0 to {len(self) - 1}")
         rows, table = self.rows[self.starts[k] : self.starts[k + 1]], self.table
         weight = table.area[rows] / table.area[rows].sum(dtype=np.int64)
-        label, label_score = _called(table.label[rows], table.label_score[rows] * weight)
+        label, label_score = most_called(table.label[rows], table.label_score[rows] * weight)
         return StitchedObject(
             members=tuple(zip(table.tile[rows].tolist(), table.index[rows].tolist(), strict=True)),
             window=_bounds(table, rows),
@@ -106,7 +106,7 @@ class Stitched:
         return _pieces(self.rows[self.starts[k] : self.starts[k + 1]], self.table, self.tiling, crops)
 
 
-def _called(labels: NDArray[np.int8], shares: NDArray[np.floating[Any]]) -> tuple[int, float]:
+def most_called(labels: NDArray[np.int8], shares: NDArray[np.floating[Any]]) -> tuple[int, float]:
     """The label with the largest sum of shares, of equals the first in the list, and that sum; -1 if there is none."""
     sums = np.bincount(labels[labels >= 0], shares[labels >= 0])
     return (int(sums.argmax()), float(sums.max())) if len(sums) else (-1, 0.0)

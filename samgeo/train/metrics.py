@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from samgeo.model.contract import DecodedMasks, Embedding, PromptableModel
 from samgeo.pixels import BACKGROUND, FOREGROUND, PADDING, Mask, PixelPrompts, Window, boxes_of
-from samgeo.stitch.grow import depths
+from samgeo.stitch import grow
 from samgeo.train.labelled import LabelledImage
 
 DECODE_AT_ONCE = 32
@@ -156,11 +156,10 @@ def deepest(region: NDArray[np.bool_]) -> tuple[int, int, float]:
 
     region: (h, w) bool; what lies beyond the array is outside.
     """
-    if not region.any():
+    if not region.any():  # it may have no row or column at all
         return 0, 0, 0.0
-    depth = depths(region)
-    row, col = np.unravel_index(int(depth.argmax()), depth.shape)
-    return int(row), int(col), float(depth[row, col])
+    (row, col), depth = grow.deepest(region)
+    return row, col, depth
 
 
 def next_click(mask: Mask, truth: Mask) -> tuple[int, int, int]:
