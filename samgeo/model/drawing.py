@@ -60,6 +60,12 @@ def inside_box(
     return in_y[:, :, None] * in_x[:, None, :] * has_box[:, None, None]  # (N, h, w)
 
 
+def box_middle(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """x,y of the middles of the objects' boxes (N, 2), and which have one (N,)."""
+    corners = labels >= BOX_CORNERS[0]  # (N, T)
+    return (points.float() * corners[..., None]).sum(dim=1) / 2, corners.any(dim=1)
+
+
 def _centres(points: Tensor, size: tuple[int, int], stride_px: int) -> tuple[Tensor, Tensor]:
     """x (w,) and y (h,) of the middles of the cells."""
     return (

@@ -3,6 +3,9 @@
 The image encoder gives every pixel of stride 4 a unit vector. Its cosine with the mean vector under a prompt is a map
 of what else looks like that (a prototype, Snell et al. 2017); what no prompt speaks of is 0. A small network that is
 shown these maps follows outlines long before it would have learned to compare pixels by itself.
+
+What looks like a click may lie anywhere, but the object lies around it. So each cell is also told how alike the least
+alike cell is on the best way to it from a click: what region growing joins, for all tolerances at once.
 """
 
 from __future__ import annotations
@@ -11,10 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samgeo.model.drawing import inside_box
+from samgeo.model.drawing import box_middle, inside_box
 
 MAPS = ("positive clicks", "negative clicks", "inside the box", "around the box", "earlier mask")
 """The likeness maps of one object."""
+REACHED = ("from positive clicks", "from negative clicks")
+"""Its maps of what is reached, see `reach`."""
+SWEEPS = 3
+"""How often ways go along all columns and rows, so how winding they may be."""
 STRIDE_PX = 4
 """Image pixels to a cell of the unit vectors."""
 DETAIL_CELLS, AROUND_CELLS, APART_CELLS = 3, 9, 5
@@ -40,6 +47,57 @@ def compare(units: Tensor, points: Tensor, labels: Tensor, masks: Tensor | None)
         for kind in (1, 0)
     ]
     return torch.cat([torch.stack(clicks, dim=1), alike[:, :3]], dim=1), clicked
+
+
+@torch.no_grad()
+def reach(units: Tensor, alike: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+    """How alike the least alike cell is on the best way from a click to each cell: (N, 2, h, w), see `REACHED`.
+
+    Without a positive click the middle of the box stands for one. 0 where there is nothing of a kind, else at most the
+    likeness of the cell itself. units, points, labels: as of `compare`. alike: (N, 5, h, w), from there.
+    """
+    h, w = alike.shape[-2:]
+    middle, boxed = box_middle(points, labels)  # (N, 2), (N,)
+    stands_in = (boxed & _none(labels, 1)[:, 0, 0])[:, None]  # (N, 1)
+    of_middle = cosines(units, _sample(units, middle[:, None]))[:, 0]  # (N, h, w)
+    limit = torch.stack([torch.where(stands_in[..., None], of_middle, alike[:, 0]), alike[:, 1]], dim=1).float()
+    points = torch.cat([points.float(), middle[:, None]], dim=1)  # (N, T + 1, 2)
+    labels = torch.cat([labels, torch.where(stands_in, 1, -1)], dim=1)  # (N, T + 1)
+    column, row = ((points + 0.5) / STRIDE_PX).long().unbind(dim=2)  # (N, T + 1) each
+    in_row = row.clamp(0, h - 1)[..., None] == torch.arange(h, device=row.device)  # (N, T + 1, h)
+    in_column = column.clamp(0, w - 1)[..., None] == torch.arange(w, device=row.device)  # (N, T + 1, w)
+    of_kind = labels[:, None] == torch.tensor([[1], [0]], device=row.device)  # (N, 2, T + 1)
+    clicked = torch.einsum("nkt,nth,ntw->nkhw", of_kind.float(), in_row.float(), in_column.float()) > 0
+    reached = torch.where(clicked, limit, -1)
+    sweep = _swept_in_few_steps if torch.compiler.is_exporting() else _swept
+    for axis in (3, 2) * SWEEPS:
+        reached = sweep(reached, limit, axis)
+    return reached * of_kind.any(dim=2)[..., None, None]
+
+
+def _swept(reached: Tensor, limit: Tensor, axis: int) -> Tensor:
+    """What is reached after ways have gone on along an axis, there and back; nowhere above the limit."""
+    lines, limits = list(reached.unbind(axis)), limit.unbind(axis)
+    last = len(lines) - 1
+    for at, before in [*((k, k - 1) for k in range(1, last + 1)), *((k, k + 1) for k in range(last - 1, -1, -1))]:
+        lines[at] = torch.clamp(lines[before], lines[at], limits[at])
+    return torch.stack(lines, dim=axis)
+
+
+def _swept_in_few_steps(reached: Tensor, limit: Tensor, axis: int) -> Tensor:
+    """The same for graphs, where each line of a loop would be a node; takes three times as long.
+
+    A clamp of a clamp is a clamp, so each step puts ways together that are twice as long as those before.
+    """
+    for sign in (1, -1):
+        low, high, step = reached, limit, 1
+        while step < limit.shape[axis]:
+            shift = (sign * step, -sign * step) if axis == 3 else (0, 0, sign * step, -sign * step)
+            moved = (F.pad(x, shift, value=end) for x, end in ((low, -1), (high, 1)))
+            low, high = [torch.minimum(torch.maximum(x, low), high) for x in moved]
+            step *= 2
+        reached = low
+    return reached
 
 
 def standing_out(units: Tensor, valid: Tensor, count: int) -> Tensor:

@@ -23,8 +23,8 @@ NUM_MASKS = 4
 """One mask for unambiguous prompts and three for ambiguous ones."""
 SINGLE, MULTIMASK, EVERY_MASK = slice(1), slice(1, None), slice(None)
 """Which of them: that of an unambiguous prompt, those of an ambiguous one, all."""
-MAPS = len(likeness.MAPS) + len(drawing.MAPS) + 1
-"""What a mask can be a product with beside features: maps of likeness, the drawn prompts and the earlier mask."""
+MAPS = len(likeness.MAPS) + len(drawing.MAPS) + 1 + len(likeness.REACHED)
+"""What a mask can be a product with beside features: likeness, the drawn prompts, the earlier mask, what is reached."""
 LIKENESS_GAIN = 4.0
 """Cosines are small beside the other features; the gain spares the weights to grow."""
 

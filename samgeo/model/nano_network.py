@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from samgeo.model.classes import ClassHead
 from samgeo.model.drawing import draw_prompts, outside_box
 from samgeo.model.frame import NativeFrame
-from samgeo.model.likeness import compare
+from samgeo.model.likeness import compare, reach
 from samgeo.model.mask_decoder import MaskDecoder
 from samgeo.model.nano_encoder import NanoEncoder
 from samgeo.model.prompt_encoder import PromptEncoder
@@ -62,13 +62,15 @@ class NanoSam(Sam):
         size, stride_px = features.logits_size, encoder.stride_px // 4
         drawn = draw_prompts(points, labels, size=size, stride_px=stride_px)
         outside = outside_box(points, labels, size=size, stride_px=stride_px)[:, None]
-        shown = torch.cat([drawn.to(alike.dtype), alike], dim=1)  # (N, 10, 4h, 4w)
-        earlier = torch.zeros_like(outside) if masks is None else masks.clamp(-8, 8) / 8
+        reached = reach(features.units, alike, points, labels).to(alike.dtype)  # (N, 2, 4h, 4w)
+        shown = torch.cat([drawn.to(alike.dtype), alike, reached], dim=1)  # (N, 12, 4h, 4w)
+        masks = None if masks is None else masks.clamp(-8, 8)
+        earlier = torch.zeros_like(outside) if masks is None else masks / 8
         own = torch.cat([outside, drawn[:, :-1], earlier.to(drawn.dtype)], dim=1)  # (N, 6, 4h, 4w), the box sharper
         return Embedded(
             sparse=encoder.sparse(points, labels, looks, origin_px=origin_px).to(dtype),
             dense=encoder.dense(masks, shown).to(dtype),
-            maps=torch.cat([alike, own.to(alike.dtype)], dim=1),  # (N, 11, 4h, 4w)
+            maps=torch.cat([alike, own.to(alike.dtype), reached], dim=1),  # (N, 13, 4h, 4w)
         )
 
 

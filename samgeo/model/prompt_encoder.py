@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from samgeo.model import drawing, likeness
 from samgeo.model.layers import LayerNorm2d
 
-MAPS = len(drawing.MAPS) + len(likeness.MAPS)
+MAPS = len(drawing.MAPS) + len(likeness.MAPS) + len(likeness.REACHED)
 """Maps beside the mask prompt."""
 
 
@@ -111,12 +111,13 @@ class PromptEncoder(nn.Module):
     def dense(self, masks: Tensor | None, maps: Tensor | None) -> Tensor:
         """What is added to the image embedding: (N, C, h, w), or (1, C, 1, 1) where it is the same for all.
 
-        masks: (N, 1, 4h, 4w) logits of an earlier round, or None. maps: (N, MAPS, 4h, 4w), drawn and of likeness.
+        masks: (N, 1, 4h, 4w) logits of an earlier round, or None. maps: (N, MAPS, 4h, 4w), drawn and of likeness; with
+        maps, logits should be cut to plus and minus 8.
         """
         nothing = self.no_mask_embed.weight[..., None, None]  # (1, C, 1, 1)
         if maps is None:
             return nothing if masks is None else self.mask_downscaling(masks)
-        first = torch.zeros_like(maps[:, :1]) if masks is None else masks.to(maps.dtype).clamp(-8, 8) / 4
+        first = torch.zeros_like(maps[:, :1]) if masks is None else masks.to(maps.dtype) / 4
         embedded: Tensor = self.mask_downscaling(torch.cat([first, maps], dim=1))  # (N, C, h, w)
         return embedded + nothing if masks is None else embedded
 

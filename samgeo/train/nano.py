@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import get_args
 
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -138,22 +139,35 @@ def _learner() -> NanoSam:
 
 
 def begin(weights: Sequence[Path], folder: Path) -> None:
-    """Write a checkpoint of step 0 from the mean of exported weights, so that `train` goes on from it."""
+    """Write a checkpoint of step 0 from the mean of exported weights, so that `train` goes on from it.
+
+    Weights that the network has more of than the files, at the end of an axis, begin with 0.
+    """
     sam = _learner()
-    needed = [name for name in sam.state_dict() if not name.startswith((*LATER, TEACHER))]
+    wanted = sam.state_dict()
+    needed = [name for name in wanted if not name.startswith((*LATER, TEACHER))]
     stored = [load_file(path) for path in weights]
     for path, tensors in zip(weights, stored, strict=True):
         missing = [name for name in needed if name not in tensors]
         if missing:
             raise UsageError(f"{path}: lacks {', '.join(missing[:3])}; expected weights of samgeo-nano")
     shared = [name for name in stored[0] if all(name in tensors for tensors in stored)]
-    mean = {name: torch.stack([tensors[name].float() for tensors in stored]).mean(dim=0) for name in shared}
+    mean = {
+        name: torch.stack([_grown(tensors[name].float(), wanted[name].shape) for tensors in stored]).mean(dim=0)
+        for name in shared
+    }
     sam.load_state_dict(mean, strict=False)
     average = torch.optim.swa_utils.AveragedModel(sam)
     folder.mkdir(parents=True, exist_ok=True)
     state = {"step": 0, "model": sam.state_dict(), "average": average.state_dict(), "optimizer": None}
     torch.save(state, folder / "checkpoint.pt")
     (folder / BEFORE).write_text(str(max(map(_steps, weights))))
+
+
+def _grown(tensor: Tensor, shape: torch.Size) -> Tensor:
+    """The tensor with zeros at the ends of its axes, where it is smaller."""
+    missing = [wanted - have for wanted, have in zip(reversed(shape), reversed(tensor.shape), strict=True)]
+    return F.pad(tensor, [side for count in missing for side in (0, count)])
 
 
 def _steps(weights: Path) -> int:

@@ -242,6 +242,16 @@ def test_training_begins_with_weights_that_lack_the_class_map_and_exports_withou
     assert load_file(again).keys() == load_file(weights).keys()
 
 
+def test_what_the_network_has_more_of_than_its_weights_begins_with_zero(tmp_path: Path) -> None:
+    weights = nano.build_nano().state_dict()
+    grown = "prompt_encoder.mask_downscaling.0.weight"
+    write_weights(weights | {grown: weights[grown][:, :-2]}, tmp_path / "7.safetensors", {}, overwrite=False)
+    nano.begin([tmp_path / "7.safetensors"], tmp_path / "run")
+    begun = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["model"][grown]
+    assert torch.equal(begun[:, :-2], weights[grown][:, :-2])
+    assert not begun[:, -2:].any()
+
+
 def test_a_run_begins_with_the_mean_of_several_weights(tmp_path: Path) -> None:
     paths = [tmp_path / f"{steps}.safetensors" for steps in (7, 5)]
     for seed, path in enumerate(paths):
