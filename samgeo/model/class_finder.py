@@ -28,7 +28,7 @@ from samgeo.pixels import Mask, boxes_of
 
 APART = 0.7
 """Of two masks of one class, of which one lies in the other by this share of its area, the less sure one is dropped."""
-SURE = 0.65
+SURE = 0.7
 """Masks whose scores at the click and from the box have a lower geometric mean are dropped; by F1 on validation."""
 
 
