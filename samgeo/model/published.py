@@ -98,7 +98,7 @@ PUBLISHED = {
         Published(
             name="samgeo-nano",
             file="nano/samgeo-nano.safetensors",
-            parameters=10_276_637,
+            parameters=10_277_797,
             input_px=512,
             good_for="overhead imagery from 5 cm to 10 m on any machine; in the box, nothing to download",
         ),

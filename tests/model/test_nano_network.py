@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
 from samgeo.errors import ModelError
+from samgeo.model import likeness
 from samgeo.model.frame import NativeFrame
 from samgeo.model.mask_decoder import MAPS
 from samgeo.model.predict import Model, full_size
@@ -66,14 +67,15 @@ def test_a_mask_can_be_a_product_with_what_was_asked(model: Model, image: NDArra
     assert clicked is not None
     assert boxed is not None
     assert clicked.shape == boxed.shape == (1, MAPS, height, width)
-    outside, positive, _, negative, _, before = clicked[0, -6:]
+    first, last = len(likeness.MAPS), MAPS - len(likeness.REACHED)
+    outside, positive, _, negative, _, before = clicked[0, first:last]
     assert not outside.any()
     assert divmod(int(positive.argmax()), width) == (11, 10)
     assert divmod(int(negative.argmax()), width) == (0, 1)
     np.testing.assert_allclose(before, earlier[0, 0].clamp(-8, 8) / 8)
-    assert boxed[0, -6].numpy()[5:15, 5:11].max() < 0.01
-    assert boxed[0, -6].numpy()[17:].min() > 0.99
-    assert not boxed[0, -5:].any()
+    assert boxed[0, first].numpy()[5:15, 5:11].max() < 0.01
+    assert boxed[0, first].numpy()[17:].min() > 0.99
+    assert not boxed[0, first + 1 : last].any()
 
 
 def test_position_of_the_crop_in_the_frame_changes_little(model: Model, image: NDArray[np.uint8]) -> None:
