@@ -32,8 +32,9 @@ def draw_prompts(points: Tensor, labels: Tensor, *, size: tuple[int, int], strid
 
 def outside_box(points: Tensor, labels: Tensor, *, size: tuple[int, int], stride_px: int) -> Tensor:
     """1 outside of an object's box, about the share of the cell at its edges, 0 where it has none: (N, h, w)."""
-    boxed = (labels == BOX_CORNERS[0]).any(dim=1)[:, None, None].float()
-    return boxed - inside_box(points, labels, size=size, stride_px=stride_px, edge_px=_SHARP_EDGE_PX)
+    _, _, boxed = corners(points, labels)
+    inside = inside_box(points, labels, size=size, stride_px=stride_px, edge_px=_SHARP_EDGE_PX)
+    return boxed[:, None, None].float() - inside
 
 
 def inside_box(
@@ -50,20 +51,19 @@ def inside_box(
     margin: widens the box on each side by this share of its own sides. edge_px: how soft its edges are.
     """
     x, y = _centres(points, size, stride_px)
-    first, second = ((labels == corner)[..., None] for corner in BOX_CORNERS)  # (N, T, 1)
-    has_box = first.any(dim=1)[:, 0]  # (N,)
-    low, high = (points.float() * first).sum(dim=1), (points.float() * second).sum(dim=1)  # (N, 2)
+    low, high, boxed = corners(points, labels)  # (N, 2), (N, 2), (N,)
     extra = margin * (high - low)
     low, high = (low - extra)[..., None], (high + extra)[..., None]  # (N, 2, 1)
     in_x = torch.sigmoid(torch.minimum(x - low[:, 0], high[:, 0] - x) / edge_px)  # (N, w)
     in_y = torch.sigmoid(torch.minimum(y - low[:, 1], high[:, 1] - y) / edge_px)  # (N, h)
-    return in_y[:, :, None] * in_x[:, None, :] * has_box[:, None, None]  # (N, h, w)
+    return in_y[:, :, None] * in_x[:, None, :] * boxed[:, None, None]  # (N, h, w)
 
 
-def box_middle(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """x,y of the middles of the objects' boxes (N, 2), and which have one (N,)."""
-    corners = labels >= BOX_CORNERS[0]  # (N, T)
-    return (points.float() * corners[..., None]).sum(dim=1) / 2, corners.any(dim=1)
+def corners(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x,y of the first and the second corner of each object's box, (N, 2) each, 0 without one; who has one, (N,)."""
+    first, second = ((labels == corner)[..., None] for corner in BOX_CORNERS)  # (N, T, 1)
+    low, high = ((points.float() * own).sum(dim=1) for own in (first, second))  # (N, 2)
+    return low, high, first.any(dim=1)[:, 0]
 
 
 def _centres(points: Tensor, size: tuple[int, int], stride_px: int) -> tuple[Tensor, Tensor]:

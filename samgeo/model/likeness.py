@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samgeo.model.drawing import box_middle, inside_box
+from samgeo.model.drawing import corners, inside_box
 
 MAPS = ("positive clicks", "negative clicks", "inside the box", "around the box", "earlier mask")
 """The likeness maps of one object."""
@@ -57,15 +57,16 @@ def reach(units: Tensor, alike: Tensor, points: Tensor, labels: Tensor) -> Tenso
     likeness of the cell itself. units, points, labels: as of `compare`. alike: (N, 5, h, w), from there.
     """
     h, w = alike.shape[-2:]
-    middle, boxed = box_middle(points, labels)  # (N, 2), (N,)
+    low, high, boxed = corners(points, labels)  # (N, 2), (N, 2), (N,)
+    middle = (low + high) / 2
     stands_in = (boxed & _none(labels, 1)[:, 0, 0])[:, None]  # (N, 1)
     of_middle = cosines(units, _sample(units, middle[:, None]))[:, 0]  # (N, h, w)
     limit = torch.stack([torch.where(stands_in[..., None], of_middle, alike[:, 0]), alike[:, 1]], dim=1).float()
     points = torch.cat([points.float(), middle[:, None]], dim=1)  # (N, T + 1, 2)
     labels = torch.cat([labels, torch.where(stands_in, 1, -1)], dim=1)  # (N, T + 1)
-    column, row = ((points + 0.5) / STRIDE_PX).long().unbind(dim=2)  # (N, T + 1) each
-    in_row = row.clamp(0, h - 1)[..., None] == torch.arange(h, device=row.device)  # (N, T + 1, h)
-    in_column = column.clamp(0, w - 1)[..., None] == torch.arange(w, device=row.device)  # (N, T + 1, w)
+    row, column = cells_at(points, (h, w))  # (N, T + 1) each
+    in_row = row[..., None] == torch.arange(h, device=row.device)  # (N, T + 1, h)
+    in_column = column[..., None] == torch.arange(w, device=row.device)  # (N, T + 1, w)
     of_kind = labels[:, None] == torch.tensor([[1], [0]], device=row.device)  # (N, 2, T + 1)
     clicked = torch.einsum("nkt,nth,ntw->nkhw", of_kind.float(), in_row.float(), in_column.float()) > 0
     reached = torch.where(clicked, limit, -1)
@@ -115,6 +116,12 @@ def standing_out(units: Tensor, valid: Tensor, count: int) -> Tensor:
     row, column = (peaks & (unlike > 0))[0].nonzero(as_tuple=True)
     order = unlike[0, row, column].argsort(descending=True, stable=True)[:count]
     return (torch.stack([column[order], row[order]], dim=1) + 0.5) * STRIDE_PX - 0.5
+
+
+def cells_at(points: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Rows and columns, (...) each, of the cells of a map (h, w) that points (..., 2) x,y lie in or are nearest to."""
+    column, row = ((points.float() + 0.5) / STRIDE_PX).long().unbind(dim=-1)
+    return row.clamp(0, size[0] - 1), column.clamp(0, size[1] - 1)
 
 
 def _none(labels: Tensor, kind: int) -> Tensor:

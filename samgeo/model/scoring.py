@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samgeo.model.drawing import inside_box
-from samgeo.model.likeness import STRIDE_PX, total
+from samgeo.model.likeness import STRIDE_PX, cells_at, total
 
 FACTS = 14
 """What `describe` says of a mask."""
@@ -107,6 +107,5 @@ def _at_first_click(probability: Tensor, points: Tensor, labels: Tensor) -> Tens
         return probability.new_zeros(n, m)
     on = (labels == 1).float()
     first = on.argmax(dim=1)  # (N,)
-    xy = (points[torch.arange(n), first].float() + 0.5) / STRIDE_PX  # (N, 2) in cells
-    col, row = xy[:, 0].long().clamp(0, w - 1), xy[:, 1].long().clamp(0, h - 1)
-    return probability[torch.arange(n), :, row, col] * on.amax(dim=1)[:, None]
+    row, column = cells_at(points[torch.arange(n), first], (h, w))  # (N,) each
+    return probability[torch.arange(n), :, row, column] * on.amax(dim=1)[:, None]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samgeo.model.likeness import cells_at
 from samgeo.stitch.grow import depths
 
 STRIDE_PX = 4
@@ -48,8 +49,7 @@ def next_clicks(logits: Tensor, target: Tensor, *, generator: torch.Generator) -
     nothing = error.sum(dim=(-2, -1), keepdim=True) == 0
     error = torch.where(nothing, target, error)
     points = _draw(_towards_middle(error, generator), generator)
-    column = ((points[..., 0] + 0.5) / STRIDE_PX).long().clamp(0, target.shape[-1] - 1)  # (N, 1)
-    row = ((points[..., 1] + 0.5) / STRIDE_PX).long().clamp(0, target.shape[-2] - 1)
+    row, column = cells_at(points, (target.shape[-2], target.shape[-1]))  # (N, 1) each
     at = row * target.shape[-1] + column  # (N, 1)
     labels = truth.flatten(1).gather(1, at) | nothing.flatten(1)
     return points, labels.long()

@@ -165,8 +165,8 @@ def begin(weights: Sequence[Path], folder: Path) -> None:
 
 
 def _grown(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """The tensor with zeros at the ends of its axes, where it is smaller."""
-    missing = [wanted - have for wanted, have in zip(reversed(shape), reversed(tensor.shape), strict=True)]
+    """The tensor with zeros at the ends of the axes along which it is smaller; one that is larger stays so."""
+    missing = [max(0, wanted - have) for wanted, have in zip(reversed(shape), reversed(tensor.shape), strict=True)]
     return F.pad(tensor, [side for count in missing for side in (0, count)])
 
 

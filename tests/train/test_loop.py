@@ -250,6 +250,10 @@ def test_what_the_network_has_more_of_than_its_weights_begins_with_zero(tmp_path
     begun = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["model"][grown]
     assert torch.equal(begun[:, :-2], weights[grown][:, :-2])
     assert not begun[:, -2:].any()
+    larger = torch.cat([weights[grown], weights[grown][:, :1]], dim=1)
+    write_weights(weights | {grown: larger}, tmp_path / "7.safetensors", {}, overwrite=True)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        nano.begin([tmp_path / "7.safetensors"], tmp_path / "other")
 
 
 def test_a_run_begins_with_the_mean_of_several_weights(tmp_path: Path) -> None:
