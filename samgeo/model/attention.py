@@ -2,7 +2,8 @@
 
 torch's fused kernel for processors computes in fp32 whatever it is given unless there are matrix units, and its keys
 must be widened for what is added to the products. Pieces that stay in the cache are plain products of the numbers that
-there are: two to three times as fast for the 4096 tokens of an image, in bf16 and with something to add.
+there are: two to three times as fast for the 4096 tokens of an image, in bf16 and with something to add, and a little
+faster for many windows of 196.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ QUERIES = 256
 """Of a piece."""
 PAIRS = 2**21
 """Of queries and keys, of all heads of a piece."""
-MANY = 1024
+MANY = 128
 """Tokens from which on pieces are faster."""
 
 
@@ -46,10 +47,12 @@ def _in_pieces(q: Tensor, k: Tensor, v: Tensor, *added: Tensor) -> Tensor:
         heads = slice(head, head + step)
         for first in range(0, queries.shape[1], QUERIES):
             piece = slice(first, first + QUERIES)
-            logits = queries[heads, piece] @ keys[heads].transpose(1, 2)  # (heads, queries, T')
+            asked, offered = queries[heads, piece], keys[heads].transpose(1, 2)
             if places:
                 row, col = (t[heads, piece] for t in places)  # (heads, queries, s)
-                logits += (row[..., None] + col[:, :, None]).flatten(2)  # rounded once less in 16 bit
+                logits = (row[..., None] + col[:, :, None]).flatten(2).baddbmm_(asked, offered)
+            else:
+                logits = asked @ offered  # (heads, queries, T')
             answers[heads, piece] = logits.softmax(dim=2) @ values[heads]
     return answers.reshape(q.shape)
 
