@@ -25,7 +25,7 @@ def filled_box(labelled: LabelledImage) -> list[float]:
 
 
 def region_growing(labelled: LabelledImage, tolerances: Sequence[int] = TOLERANCES) -> list[float]:
-    """IoU of each object with what is connected to its deepest point and coloured like it, at the best tolerance."""
+    """IoU of each object with what is connected to its deepest point and coloured like it, at its best tolerance."""
     smooth = ndimage.gaussian_filter(labelled.image.astype(np.float32), (SMOOTHING_PX, SMOOTHING_PX, 0))
     found = []
     for mask in labelled.objects:

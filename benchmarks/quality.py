@@ -13,15 +13,16 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
 from tqdm import tqdm
 
 from benchmarks import calibration
-from benchmarks.baselines import filled_box, grabcut, region_growing
+from benchmarks.baselines import TOLERANCES, filled_box, grabcut, region_growing
 from samgeo.errors import SamgeoError, UsageError
 from samgeo.model.weights import load_model
 from samgeo.train.labelled import LabelledImage
@@ -29,7 +30,14 @@ from samgeo.train.metrics import Figures, Protocol, Trial, by_source, choose_win
 
 COLUMNS = ("box", "click", "best", "click_3", "click_5")
 HEADINGS = ("box", "1 click", "best of 3", "3 clicks", "5 clicks")
-FLOORS = {"filled box": filled_box, "GrabCut": grabcut, "region growing": region_growing}
+FLOORS: dict[str, Callable[[LabelledImage], list[float] | None]] = {
+    "filled box": filled_box,
+    "GrabCut": grabcut,
+    **{f"growing {t}": partial(region_growing, tolerances=(t,)) for t in TOLERANCES},
+    "growing, best": region_growing,
+}
+"""What needs no training. A region grown from the click with one tolerance is a floor for a click's first mask; with
+whichever suits each object best, which nobody knows beforehand, it is one for the best of a click's three."""
 
 
 def read_windows(folder: Path, protocol: Protocol, only: Sequence[str]) -> list[LabelledImage]:

@@ -231,7 +231,7 @@ def test_the_table_has_a_row_for_each_source_and_one_for_the_mean(tmp_path, monk
     text = capsys.readouterr().out
     assert "| made |" in text
     assert "**mean over sources**" in text
-    assert "region growing" in text
+    assert "growing 24 | growing 48 | growing, best |" in text
     assert out.read_text().splitlines()[0].startswith("| source | objects | box")
     assert len(trials.read_text().splitlines()) >= 4
 
