@@ -49,9 +49,11 @@ WEIGHTS = {
     "ships_s2": 1.4,
     "solar_gsi_japan": 2.0,
     "roads_gsi_japan": 2.5,
-    "trees_neon": 1.6,
+    "trees_neon": 2.0,
     "landcover_dubai": 0.8,
-    "forest_amazon_s2": 0.8,
+    "forest_amazon_s2": 1.2,
+    "regions_s2_spain": 1.4,
+    "landsat_river": 0.6,
     "flood_aerial": 0.6,
     "flood_s2_sen1floods11": 0.3,
 }

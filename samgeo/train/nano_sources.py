@@ -7,14 +7,17 @@ GPL labels may only validate. Scenes, never crops, are held out, and copies of o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from samgeo.train.datasets import read_coco, read_label_raster, read_semantic, read_vector
+import numpy as np
+
+from samgeo.train.datasets import read_coco, read_image, read_label_raster, read_semantic, read_vector
 from samgeo.train.labelled import LabelledImage
+from samgeo.train.regions import find_regions
 
 Role = Literal["train", "validation", "never"]
 
@@ -83,6 +86,27 @@ def _atlanta(data: Path) -> Iterator[LabelledImage]:
     yield read_vector(raster, labels, label="building", gsd_m=0.5)
 
 
+def _spain(data: Path, *, name: str, bands: Sequence[int]) -> Iterator[LabelledImage]:
+    """The fields and whatever else stands out, found in the four bands of 10 m; shown in some of them."""
+    import rasterio
+
+    path = data / "flood_s2_sen1floods11" / "spain_s2_13band_int16.tif"
+    with rasterio.open(path) as dataset:
+        values = dataset.read((2, 3, 4, 8)).transpose(1, 2, 0).astype(np.float32)  # (H, W, 4)
+    low, high = np.percentile(values, (2, 98), axis=(0, 1))
+    regions = find_regions((values - low) / (high - low))
+    source = f"{name}/{path.stem}"
+    yield LabelledImage(image=read_image(path, bands), objects=tuple(regions), source=source, gsd_m=10, complete=False)
+
+
+def _landsat(data: Path, *, name: str, bands: Sequence[int]) -> Iterator[LabelledImage]:
+    folder = data / "timeseries_landsat_river"
+    for path in sorted(folder.glob("landsat_*.tif")):
+        labels = folder / "derived_water" / path.name.replace("landsat", "water")
+        read = read_label_raster(path, labels, {1: "water"}, bands=bands, name=name, gsd_m=90)
+        yield replace(read, complete=False)
+
+
 def _buildings(name: str, gsd_m: float, held_out: str) -> Source:
     read = partial(_coco, name=name, file=f"{name}/instances.json", gsd_m=gsd_m)
     return Source(name=name, licence=FOOTPRINTS, gsd_m=gsd_m, role="train", held_out=(held_out,), read=read)
@@ -105,6 +129,30 @@ def _floods(name: str, bands: Sequence[int]) -> Source:
     read = partial(_flood, name=name, bands=bands)
     licence = f"CC BY 4.0 (Sen1Floods11); {SENTINEL}"
     return Source(name=name, licence=licence, gsd_m=10, role="train", read=read, enlarge=(1, 3))
+
+
+def _regions(name: str, bands: Sequence[int]) -> Source:
+    return Source(
+        name=name,
+        licence=f"CC BY 4.0 (Sen1Floods11); {SENTINEL}",
+        gsd_m=10,
+        role="train",
+        read=partial(_spain, name=name, bands=bands),
+        enlarge=(1, 3),
+        note="no labels: regions of like colours, most of them fields",
+    )
+
+
+def _rivers(name: str, bands: Sequence[int]) -> Source:
+    return Source(
+        name=name,
+        licence="masks MIT; imagery public domain (Landsat, USGS)",
+        gsd_m=90,
+        role="train",
+        read=partial(_landsat, name=name, bands=bands),
+        enlarge=(1, 3),
+        note="masks by thresholds of two bands; narrow water is not in them",
+    )
 
 
 SOURCES: tuple[Source, ...] = (
@@ -171,6 +219,11 @@ SOURCES: tuple[Source, ...] = (
     ),
     _floods("flood_s2_sen1floods11", (4, 3, 2)),
     _floods("flood_s2_sen1floods11+infrared", (8, 4, 3)),
+    _regions("regions_s2_spain", (4, 3, 2)),
+    _regions("regions_s2_spain+infrared", (8, 4, 3)),
+    _regions("regions_s2_spain+shortwave", (12, 8, 4)),
+    _rivers("landsat_river", (1, 2, 3)),
+    _rivers("landsat_river+infrared", (2, 3, 4)),
     Source(
         name="landcover_dubai",
         licence="CC0 1.0 (Humans in the Loop; Mohammed Bin Rashid Space Centre)",
@@ -209,5 +262,4 @@ SOURCES: tuple[Source, ...] = (
         name="trees_urban_naip", licence="public domain; CC BY 4.0", gsd_m=0.6, role="never", note="points, no masks"
     ),
     Source(name="vehicles_aerial", licence="CC BY 3.0, CC BY-SA", gsd_m=0.15, role="never", note="boxes, no masks"),
-    Source(name="timeseries_landsat_river", licence="MIT; public domain", gsd_m=90, role="never", note="derived masks"),
 )

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from samgeo.errors import RasterError, UsageError
+from samgeo.pixels import Mask
 from samgeo.train import prepare
 from samgeo.train.datasets import read_coco, read_image, read_label_raster, read_semantic, read_vector
 from samgeo.train.labelled import LabelledImage
+from samgeo.train.metrics import iou
 from samgeo.train.nano_sources import SOURCES, Source
 from samgeo.train.rle import decode_mask, decode_runs, encode_mask, encode_runs
 
@@ -242,6 +244,37 @@ def test_share_alike_and_gpl_never_train():
             assert source.role != "train", source.name
         assert source.licence
         assert (source.read is None) == (source.role == "never"), source.name
+
+
+def _source(name):
+    return next(source for source in SOURCES if source.name == name)
+
+
+def test_regions_stand_in_for_fields_that_nobody_outlined(tmp_path):
+    """A bright field is found in the bands of 10 m, and shown in those that a view asks for."""
+    rng = np.random.default_rng(3)
+    bands = rng.normal(2000, 40, (13, *SHAPE))
+    bands[:, MASK] += rng.choice([-600, 600], size=(13, 1))
+    (tmp_path / "flood_s2_sen1floods11").mkdir()
+    path = write_raster(tmp_path / "flood_s2_sen1floods11" / "spain_s2_13band_int16.tif", bands.astype(np.int16))
+    (scene,) = _source("regions_s2_spain+infrared").read(tmp_path)
+    assert not scene.complete
+    assert max(iou(found, Mask.from_array(MASK)) for found in scene.objects) > 0.95
+    np.testing.assert_array_equal(scene.image, read_image(path, (8, 4, 3)))
+
+
+def test_each_date_of_the_river_has_its_own_water(tmp_path):
+    folder = tmp_path / "timeseries_landsat_river"
+    (folder / "derived_water").mkdir(parents=True)
+    for year, water in ((1985, MASK), (2020, MASK[::-1])):
+        write_raster(folder / f"landsat_{year}.tif", np.full((4, *SHAPE), year % 256, np.uint8))
+        write_raster(folder / "derived_water" / f"water_{year}.tif", water[None].astype(np.uint8))
+    first, last = _source("landsat_river").read(tmp_path)
+    assert (first.source, last.source) == ("landsat_river/landsat_1985", "landsat_river/landsat_2020")
+    for scene, water in ((first, MASK), (last, MASK[::-1])):
+        (river,) = scene.objects
+        assert river.label == "water"
+        np.testing.assert_array_equal(river.to_array(*SHAPE), water)
 
 
 def test_copies_of_one_original_are_on_one_side():

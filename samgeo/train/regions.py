@@ -1,0 +1,117 @@
+"""Regions: objects in imagery that nobody outlined, such as the fields of a satellite scene.
+
+Graph-based segmentation (Felzenszwalb and Huttenlocher 2004) joins what differs less across its border than within, at
+several scales. Most of that is no object; what is compact, and unlike all that lies around it, mostly is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import ConvexHull
+
+from samgeo.pixels import Mask, Window
+from samgeo.train.metrics import iou
+
+SCALES = (0.3, 0.6, 1.2, 2.4)
+"""How much of a difference a single pixel puts up with; it falls with the size of what is joined."""
+SMALLEST_PX, LARGEST_PX = 24, 4000
+FRAGMENT_PX = 12
+"""What is smaller becomes part of something else."""
+SMOOTHING_PX = 0.5
+COMPACT = 0.8
+"""Least share of its convex hull that a region fills."""
+UNLIKE, RING_PX = 0.6, 2
+"""Least share of the ring around it that differs from a region's mean by more than twice its own spread."""
+SAME = 0.7
+"""Of two regions with a higher IoU one is kept."""
+
+
+def find_regions(values: NDArray[np.floating]) -> list[Mask]:
+    """Regions that look like objects, the most distinct first; they may lie within each other.
+
+    values: (H, W, C), any number of bands, most of them from 0 to 1.
+    """
+    smooth = ndimage.gaussian_filter(values, (SMOOTHING_PX, SMOOTHING_PX, 0))
+    found = [region for scale in SCALES for region in _distinct(join(smooth, scale), values)]
+    kept: list[Mask] = []
+    for region in sorted(found, key=lambda region: -region.score):
+        if all(iou(region, other) < SAME for other in kept):
+            kept.append(region)
+    return kept
+
+
+def join(values: NDArray[np.floating], scale: float) -> NDArray[np.intp]:
+    """(H, W, C) -> (H, W), the number of each pixel's region.
+
+    Two regions that touch become one if they differ, where they differ least, by no more than the largest difference
+    within either and its scale / area. What is too small to be anything joins what it differs least from.
+    """
+    height, width = values.shape[:2]
+    number = np.arange(height * width).reshape(height, width)
+    ways = [
+        (slice(None), slice(None, -1), slice(None), slice(1, None)),
+        (slice(None, -1), slice(None), slice(1, None), slice(None)),
+        (slice(None, -1), slice(None, -1), slice(1, None), slice(1, None)),
+        (slice(None, -1), slice(1, None), slice(1, None), slice(None, -1)),
+    ]
+    pairs = np.concatenate([np.stack([number[a, b], number[c, d]]).reshape(2, -1) for a, b, c, d in ways], axis=1)
+    flat = values.reshape(height * width, -1)
+    difference = np.linalg.norm(flat[pairs[0]] - flat[pairs[1]], axis=1)
+    order = np.argsort(difference, kind="stable")
+    parent, area, limit = list(range(number.size)), [1] * number.size, [scale] * number.size
+
+    def root(pixel: int) -> int:
+        while parent[pixel] != pixel:
+            parent[pixel] = parent[parent[pixel]]
+            pixel = parent[pixel]
+        return pixel
+
+    borders = list(zip(*pairs[:, order].tolist(), difference[order].tolist(), strict=True))
+    for fragments in (False, True):
+        for first, second, apart in borders:
+            a, b = root(first), root(second)
+            alike = min(area[a], area[b]) < FRAGMENT_PX if fragments else apart <= min(limit[a], limit[b])
+            if a != b and alike:
+                if area[a] < area[b]:
+                    a, b = b, a
+                parent[b] = a
+                area[a] += area[b]
+                limit[a] = apart + scale / area[a]
+    roots = [root(pixel) for pixel in range(number.size)]
+    return np.unique(roots, return_inverse=True)[1].reshape(height, width)
+
+
+def _distinct(regions: NDArray[np.intp], values: NDArray[np.floating]) -> Iterator[Mask]:
+    """Those of a size that are compact and unlike what lies around; the score says how much."""
+    whole = Window(row=0, col=0, height=regions.shape[0], width=regions.shape[1])
+    for number, place in enumerate(ndimage.find_objects(regions + 1)):
+        rows, cols = place
+        height, width = rows.stop - rows.start, cols.stop - cols.start
+        window = Window(row=rows.start, col=cols.start, height=height, width=width)
+        pixels = regions[window.slices()] == number
+        area = int(np.count_nonzero(pixels))
+        if not SMALLEST_PX <= area <= LARGEST_PX:
+            continue
+        compact = area / _hull_area(pixels)
+        if compact < COMPACT:
+            continue
+        grown = replace(window.shift(-RING_PX, -RING_PX), height=height + 2 * RING_PX, width=width + 2 * RING_PX)
+        wider = grown.intersection(whole)
+        inside = regions[wider.slices()] == number
+        ring = ndimage.binary_dilation(inside, iterations=RING_PX) & ~inside
+        own, others = values[wider.slices()][inside], values[wider.slices()][ring]  # (n, C), (m, C)
+        apart = np.linalg.norm(others - own.mean(axis=0), axis=1)
+        unlike = float(np.mean(apart > 2 * np.linalg.norm(own.std(axis=0))))
+        if unlike >= UNLIKE:
+            yield Mask(window=window, pixels=pixels, score=compact * unlike)
+
+
+def _hull_area(pixels: NDArray[np.bool_]) -> float:
+    """Area of the convex hull of the squares that pixels are."""
+    corners = np.argwhere(pixels)[:, None] + np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
+    return float(ConvexHull(corners.reshape(-1, 2)).volume)
