@@ -103,16 +103,20 @@ def _run(windows: Path, scenes: Path, folder: Path, settings: TrainSettings, dev
     train(sam, Batches(training_groups(windows, scenes), WEIGHTS, settings), settings, folder)
 
 
-def fit_scores(windows: Path, scenes: Path, folder: Path, *, steps: int, last: bool, seed: int) -> float:
+def fit_scores(
+    windows: Path, scenes: Path, folder: Path, *, steps: int, passes: int, rate: float, last: bool, seed: int
+) -> float:
     """Teach the scorer of the trained network, and write it to `folder/scorer.pt`; returns its mean error.
 
-    last: of the last weights instead of their average; must be as in `export`.
+    It goes on from the one that the weights began with. passes, rate: see `calibrate`. last: of the last weights
+    instead of their average; must be as in `export`.
     """
     torch.manual_seed(seed)
     sam = build_nano()
     sam.load_state_dict(_trained(folder, last=last)[0])
     settings = TrainSettings(steps=steps, decay_steps=steps, seed=seed)
-    error = calibrate(sam, Batches(training_groups(windows, scenes), WEIGHTS, settings), steps=steps, seed=seed)
+    batches = Batches(training_groups(windows, scenes), WEIGHTS, settings)
+    error = calibrate(sam, batches, steps=steps, passes=passes, learning_rate=rate, seed=seed)
     assert sam.mask_scorer is not None
     torch.save(sam.mask_scorer.state_dict(), folder / "scorer.pt")
     return error
@@ -121,7 +125,7 @@ def fit_scores(windows: Path, scenes: Path, folder: Path, *, steps: int, last: b
 def fit_classes(windows: Path, scenes: Path, folder: Path, *, steps: int, last: bool, seed: int) -> float:
     """Teach the class head of the trained network, and write it to `folder/classes.pt`; returns its mean error.
 
-    Arguments as of `fit_scores`.
+    last: as of `fit_scores`.
     """
     torch.manual_seed(seed)
     sam = build_nano()
@@ -208,8 +212,7 @@ def _trained(folder: Path, *, last: bool) -> tuple[dict[str, Tensor], int]:
     return {name: value for name, value in chosen.items() if not name.startswith(TEACHER)}, int(state["step"])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m samgeo.train.nano", description="The recipe of samgeo-nano.")
     steps = parser.add_subparsers(dest="step", required=True)
     material = argparse.ArgumentParser(add_help=False)
@@ -228,6 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     training.add_argument("--device", default="cpu", help="cpu, cuda; with torchrun, one card a process")
     scoring = steps.add_parser("calibrate", parents=[material], help="teach the scorer of the trained network")
     scoring.add_argument("--steps", type=int, default=500)
+    scoring.add_argument("--passes", type=int, default=30, help="how often it goes through the masks of all batches")
+    scoring.add_argument("--rate", type=float, default=2e-3, help="learning rate, which falls to nothing")
     scoring.add_argument("--seed", type=int, default=1)
     scoring.add_argument("--last", action="store_true", help="for the last weights instead of their average")
     naming = steps.add_parser("classify", parents=[material], help="teach the class head of the trained network")
@@ -241,7 +246,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     exporting.add_argument("--run", type=Path, default=Path(".train/nano"))
     exporting.add_argument("--out", type=Path, required=True)
     exporting.add_argument("--last", action="store_true", help="the last weights instead of their average")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = _parser().parse_args(arguments)
     try:
         if options.step == "scenes":
             write_scenes(options.out, options.count)
@@ -254,12 +264,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 accumulate=options.accumulate,
             )
             run(options.windows, options.scenes, options.run, settings, device=options.device)
-        elif options.step in ("calibrate", "classify"):
-            fit, what = (fit_scores, "scores") if options.step == "calibrate" else (fit_classes, "classes")
-            error = fit(
+        elif options.step == "calibrate":
+            error = fit_scores(
+                options.windows,
+                options.scenes,
+                options.run,
+                steps=options.steps,
+                passes=options.passes,
+                rate=options.rate,
+                last=options.last,
+                seed=options.seed,
+            )
+            sys.stdout.write(f"mean error of the scores on training crops: {error:.3f}\n")
+        elif options.step == "classify":
+            error = fit_classes(
                 options.windows, options.scenes, options.run, steps=options.steps, last=options.last, seed=options.seed
             )
-            sys.stdout.write(f"mean error of the {what} on training crops: {error:.3f}\n")
+            sys.stdout.write(f"mean error of the classes on training crops: {error:.3f}\n")
         elif options.step == "begin":
             begin(options.weights, options.run)
         else:

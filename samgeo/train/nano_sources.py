@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from samgeo.pixels import Mask
 from samgeo.train.datasets import read_coco, read_image, read_label_raster, read_semantic, read_vector
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.regions import find_regions
@@ -95,8 +97,15 @@ def _spain(data: Path, *, name: str, bands: Sequence[int]) -> Iterator[LabelledI
         values = dataset.read((2, 3, 4, 8)).transpose(1, 2, 0).astype(np.float32)  # (H, W, 4)
     low, high = np.percentile(values, (2, 98), axis=(0, 1))
     regions = find_regions((values - low) / (high - low))
+    objects = tuple(replace(region, label="field" if _is_field(region, values) else None) for region in regions)
     source = f"{name}/{path.stem}"
-    yield LabelledImage(image=read_image(path, bands), objects=tuple(regions), source=source, gsd_m=10, complete=False)
+    yield LabelledImage(image=read_image(path, bands), objects=objects, source=source, gsd_m=10, complete=False)
+
+
+def _is_field(region: Mask, values: NDArray[np.float32]) -> bool:
+    """Neither under water, which is dark in near infrared, nor a roof or a greenhouse, which are bright in red."""
+    _, _, red, infrared = values[region.window.slices()][region.pixels].mean(axis=0)
+    return bool(infrared > 1000 and red < 2300)
 
 
 def _landsat(data: Path, *, name: str, bands: Sequence[int]) -> Iterator[LabelledImage]:
@@ -139,7 +148,7 @@ def _regions(name: str, bands: Sequence[int]) -> Source:
         role="train",
         read=partial(_spain, name=name, bands=bands),
         enlarge=(1, 3),
-        note="no labels: regions of like colours, most of them fields",
+        note="no labels: regions of like colours; what is neither under water nor bright is called a field",
     )
 
 
