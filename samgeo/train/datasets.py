@@ -252,15 +252,20 @@ def read_image(path: Path, bands: Sequence[int] | None = None) -> NDArray[np.uin
 def components(values: NDArray[np.integer[Any]], classes: Mapping[int, str]) -> Iterator[Mask]:
     """The parts of each class in an (H, W) array that touch along an edge, 64 px or more each."""
     for value, label in classes.items():
-        numbered, _ = ndimage.label(values == value)
-        sizes = np.bincount(numbered.ravel())
-        for number, (rows, cols) in enumerate(ndimage.find_objects(numbered), start=1):
-            if sizes[number] < MIN_COMPONENT_PX:
-                continue
-            pixels = numbered[rows, cols] == number
-            height, width = pixels.shape
-            window = Window(row=rows.start, col=cols.start, height=height, width=width)
-            yield Mask(window=window, pixels=pixels, label=label)
+        numbers, _ = ndimage.label(values == value)
+        for mask in numbered(numbers, least_px=MIN_COMPONENT_PX):
+            yield replace(mask, label=label)
+
+
+def numbered(numbers: NDArray[np.integer[Any]], *, least_px: int) -> Iterator[Mask]:
+    """Where each number from 1 on is in an (H, W) array, in order; numbers of fewer pixels are left out."""
+    sizes = np.bincount(numbers.ravel())
+    for number, (rows, cols) in enumerate(ndimage.find_objects(numbers), start=1):
+        if sizes[number] < least_px:
+            continue
+        pixels = numbers[rows, cols] == number
+        height, width = pixels.shape
+        yield Mask(window=Window(row=rows.start, col=cols.start, height=height, width=width), pixels=pixels)
 
 
 def burn(shapes: Sequence[Any], shape: tuple[int, ...], label: str | None = None) -> Mask | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +27,8 @@ FOOTPRINTS = "imagery CC BY 4.0 (OpenAerialMap contributors); footprints ODbL 1.
 GSI_ROADS = "Public Data License 1.0 (Geospatial Information Authority of Japan, 2022, Technical Paper H1-No.17)"
 GSI_SOLAR = "Public Data License 1.0 (Geospatial Information Authority of Japan, 2022, Technical Document H1-No.20)"
 SENTINEL = "contains modified Copernicus Sentinel data"
+SEN1FLOODS = f"CC BY 4.0 (Sen1Floods11); {SENTINEL}"
+SPAIN = Path("flood_s2_sen1floods11", "spain_s2_13band_int16.tif")
 DUBAI_CLASSES = {1: "building", 2: "land", 3: "road", 4: "vegetation", 5: "water"}
 
 
@@ -77,8 +79,8 @@ def _semantic(
 
 
 def _flood(data: Path, *, name: str, bands: Sequence[int]) -> Iterator[LabelledImage]:
-    folder = data / "flood_s2_sen1floods11"
-    image, labels = folder / "spain_s2_13band_int16.tif", folder / "spain_label_int16.tif"
+    image = data / SPAIN
+    labels = image.with_name("spain_label_int16.tif")
     yield read_label_raster(image, labels, {1: "water"}, bands=bands, name=name, gsd_m=10)
 
 
@@ -89,17 +91,21 @@ def _atlanta(data: Path) -> Iterator[LabelledImage]:
 
 
 def _spain(data: Path, *, name: str, bands: Sequence[int]) -> Iterator[LabelledImage]:
-    """The fields and whatever else stands out, found in the four bands of 10 m; shown in some of them."""
+    path = data / SPAIN
+    image, source = read_image(path, bands), f"{name}/{path.stem}"
+    yield LabelledImage(image=image, objects=_spanish_regions(path), source=source, gsd_m=10, complete=False)
+
+
+@cache
+def _spanish_regions(path: Path) -> tuple[Mask, ...]:
+    """The fields and whatever else stands out in the four bands of 10 m, once for all views of them."""
     import rasterio
 
-    path = data / "flood_s2_sen1floods11" / "spain_s2_13band_int16.tif"
     with rasterio.open(path) as dataset:
         values = dataset.read((2, 3, 4, 8)).transpose(1, 2, 0).astype(np.float32)  # (H, W, 4)
     low, high = np.percentile(values, (2, 98), axis=(0, 1))
     regions = find_regions((values - low) / (high - low))
-    objects = tuple(replace(region, label="field" if _is_field(region, values) else None) for region in regions)
-    source = f"{name}/{path.stem}"
-    yield LabelledImage(image=read_image(path, bands), objects=objects, source=source, gsd_m=10, complete=False)
+    return tuple(replace(region, label="field" if _is_field(region, values) else None) for region in regions)
 
 
 def _is_field(region: Mask, values: NDArray[np.float32]) -> bool:
@@ -136,14 +142,13 @@ def _ships(name: str, file: str, bands: Sequence[int] | None = None) -> Source:
 
 def _floods(name: str, bands: Sequence[int]) -> Source:
     read = partial(_flood, name=name, bands=bands)
-    licence = f"CC BY 4.0 (Sen1Floods11); {SENTINEL}"
-    return Source(name=name, licence=licence, gsd_m=10, role="train", read=read, enlarge=(1, 3))
+    return Source(name=name, licence=SEN1FLOODS, gsd_m=10, role="train", read=read, enlarge=(1, 3))
 
 
 def _regions(name: str, bands: Sequence[int]) -> Source:
     return Source(
         name=name,
-        licence=f"CC BY 4.0 (Sen1Floods11); {SENTINEL}",
+        licence=SEN1FLOODS,
         gsd_m=10,
         role="train",
         read=partial(_spain, name=name, bands=bands),

@@ -15,6 +15,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 
 from samgeo.pixels import Mask, Window
+from samgeo.train.datasets import numbered
 from samgeo.train.metrics import iou
 
 SCALES = (0.3, 0.6, 1.2, 2.4)
@@ -89,26 +90,26 @@ def join(values: NDArray[np.floating], scale: float) -> NDArray[np.intp]:
 def _distinct(regions: NDArray[np.intp], values: NDArray[np.floating]) -> Iterator[Mask]:
     """Those of a size that are compact and unlike what lies around; the score says how much."""
     whole = Window(row=0, col=0, height=regions.shape[0], width=regions.shape[1])
-    for number, place in enumerate(ndimage.find_objects(regions + 1)):
-        rows, cols = place
-        height, width = rows.stop - rows.start, cols.stop - cols.start
-        window = Window(row=rows.start, col=cols.start, height=height, width=width)
-        pixels = regions[window.slices()] == number
-        area = int(np.count_nonzero(pixels))
-        if not SMALLEST_PX <= area <= LARGEST_PX:
+    for region in numbered(regions + 1, least_px=SMALLEST_PX):
+        if region.area_px > LARGEST_PX:
             continue
-        compact = area / _hull_area(pixels)
+        compact = region.area_px / _hull_area(region.pixels)
         if compact < COMPACT:
             continue
-        grown = replace(window.shift(-RING_PX, -RING_PX), height=height + 2 * RING_PX, width=width + 2 * RING_PX)
-        wider = grown.intersection(whole)
-        inside = regions[wider.slices()] == number
+        near = _grown(region.window).intersection(whole)
+        inside = region.shift(-near.row, -near.col).to_array(near.height, near.width)
         ring = ndimage.binary_dilation(inside, iterations=RING_PX) & ~inside
-        own, others = values[wider.slices()][inside], values[wider.slices()][ring]  # (n, C), (m, C)
+        own, others = values[near.slices()][inside], values[near.slices()][ring]  # (n, C), (m, C)
         apart = np.linalg.norm(others - own.mean(axis=0), axis=1)
         unlike = float(np.mean(apart > 2 * np.linalg.norm(own.std(axis=0))))
         if unlike >= UNLIKE:
-            yield Mask(window=window, pixels=pixels, score=compact * unlike)
+            yield replace(region, score=compact * unlike)
+
+
+def _grown(window: Window) -> Window:
+    """The window and the ring around it."""
+    height, width = (side + 2 * RING_PX for side in window.shape)
+    return Window(row=window.row - RING_PX, col=window.col - RING_PX, height=height, width=width)
 
 
 def _hull_area(pixels: NDArray[np.bool_]) -> float:

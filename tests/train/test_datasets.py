@@ -247,7 +247,8 @@ def test_share_alike_and_gpl_never_train():
 
 
 def _source(name):
-    return next(source for source in SOURCES if source.name == name)
+    (found,) = [source for source in SOURCES if source.name == name]
+    return found
 
 
 def test_regions_stand_in_for_fields_that_nobody_outlined(tmp_path):
@@ -279,7 +280,7 @@ def test_each_date_of_the_river_has_its_own_water(tmp_path):
 
 
 def test_copies_of_one_original_are_on_one_side():
-    (solar,) = [source for source in SOURCES if source.name == "solar_gsi_japan"]
+    solar = _source("solar_gsi_japan")
     assert solar.role_of("solar_h136") == solar.role_of("solar_r136") == "validation"
     for stem in ("durban_rgb", "durban_b02b03b04b08_uint16"):
         assert all(s.role_of(stem) == "validation" for s in SOURCES if s.name.startswith("ships"))
