@@ -9,17 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from samgeo.pixels import Mask
 from samgeo.train.datasets import read_coco, read_image, read_label_raster, read_semantic, read_vector
 from samgeo.train.labelled import LabelledImage
-from samgeo.train.regions import find_regions
+from samgeo.train.nano_regions import spanish_fields, urban_crowns
 
 Role = Literal["train", "validation", "never"]
 
@@ -93,25 +89,14 @@ def _atlanta(data: Path) -> Iterator[LabelledImage]:
 def _spain(data: Path, *, name: str, bands: Sequence[int]) -> Iterator[LabelledImage]:
     path = data / SPAIN
     image, source = read_image(path, bands), f"{name}/{path.stem}"
-    yield LabelledImage(image=image, objects=_spanish_regions(path), source=source, gsd_m=10, complete=False)
+    yield LabelledImage(image=image, objects=spanish_fields(path), source=source, gsd_m=10, complete=False)
 
 
-@cache
-def _spanish_regions(path: Path) -> tuple[Mask, ...]:
-    """The fields and whatever else stands out in the four bands of 10 m, once for all views of them."""
-    import rasterio
-
-    with rasterio.open(path) as dataset:
-        values = dataset.read((2, 3, 4, 8)).transpose(1, 2, 0).astype(np.float32)  # (H, W, 4)
-    low, high = np.percentile(values, (2, 98), axis=(0, 1))
-    regions = find_regions((values - low) / (high - low))
-    return tuple(replace(region, label="field" if _is_field(region, values) else None) for region in regions)
-
-
-def _is_field(region: Mask, values: NDArray[np.float32]) -> bool:
-    """Neither under water, which is dark in near infrared, nor a roof or a greenhouse, which are bright in red."""
-    _, _, red, infrared = values[region.window.slices()][region.pixels].mean(axis=0)
-    return bool(infrared > 1000 and red < 2300)
+def _urban(data: Path, *, name: str, bands: Sequence[int]) -> Iterator[LabelledImage]:
+    for path in sorted((data / "trees_urban_naip").glob("*.tif")):
+        image, source = read_image(path, bands), f"{name}/{path.stem}"
+        objects = urban_crowns(path, path.with_suffix(".geojson"))
+        yield LabelledImage(image=image, objects=objects, source=source, gsd_m=0.6, complete=False)
 
 
 def _landsat(data: Path, *, name: str, bands: Sequence[int]) -> Iterator[LabelledImage]:
@@ -166,6 +151,18 @@ def _rivers(name: str, bands: Sequence[int]) -> Source:
         read=partial(_landsat, name=name, bands=bands),
         enlarge=(1, 3),
         note="masks by thresholds of two bands; narrow water is not in them",
+    )
+
+
+def _urban_trees(name: str, bands: Sequence[int]) -> Source:
+    return Source(
+        name=name,
+        licence="imagery USDA NAIP (public domain); points CC BY 4.0 (Ventura et al., urban-tree-detection-data)",
+        gsd_m=0.6,
+        role="train",
+        read=partial(_urban, name=name, bands=bands),
+        enlarge=(1, 3),
+        note="points of trees: crowns are the green regions around one; other regions have no labels",
     )
 
 
@@ -272,8 +269,7 @@ SOURCES: tuple[Source, ...] = (
         read=partial(_coco, name="trees_neon", file="trees_neon/boxes.json", gsd_m=0.1, complete=False, ellipses=True),
         note="boxes alone: a crown is taken for the ellipse in its box. Some crowns have none",
     ),
-    Source(
-        name="trees_urban_naip", licence="public domain; CC BY 4.0", gsd_m=0.6, role="never", note="points, no masks"
-    ),
+    _urban_trees("trees_urban_naip", (1, 2, 3)),
+    _urban_trees("trees_urban_naip+infrared", (4, 1, 2)),
     Source(name="vehicles_aerial", licence="CC BY 3.0, CC BY-SA", gsd_m=0.15, role="never", note="boxes, no masks"),
 )

@@ -1,7 +1,8 @@
 """Regions: objects in imagery that nobody outlined, such as the fields of a satellite scene.
 
 Graph-based segmentation (Felzenszwalb and Huttenlocher 2004) joins what differs less across its border than within, at
-several scales. Most of that is no object; what is compact, and unlike all that lies around it, mostly is one.
+several scales. Most of that is no object; what is compact, and unlike all that lies around it, mostly is one. The
+pixels of a border, which are mixed, are then given to the side that they are more like.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ COMPACT = 0.8
 """Least share of its convex hull that a region fills."""
 UNLIKE, RING_PX = 0.6, 2
 """Least share of the ring around it that differs from a region's mean by more than twice its own spread."""
+MIXED_PX, AROUND_PX = 1, 5
+"""Width of a border of mixed pixels, and side of the square around one in which the other side is looked at."""
 SAME = 0.7
 """Of two regions with a higher IoU one is kept."""
 
@@ -89,27 +92,47 @@ def join(values: NDArray[np.floating], scale: float) -> NDArray[np.intp]:
 
 def _distinct(regions: NDArray[np.intp], values: NDArray[np.floating]) -> Iterator[Mask]:
     """Those of a size that are compact and unlike what lies around; the score says how much."""
-    whole = Window(row=0, col=0, height=regions.shape[0], width=regions.shape[1])
-    for region in numbered(regions + 1, least_px=SMALLEST_PX):
-        if region.area_px > LARGEST_PX:
+    for joined in numbered(regions + 1, least_px=SMALLEST_PX):
+        if joined.area_px > LARGEST_PX:
             continue
+        region = _with_its_border(joined, values)
         compact = region.area_px / _hull_area(region.pixels)
         if compact < COMPACT:
             continue
-        near = _grown(region.window).intersection(whole)
-        inside = region.shift(-near.row, -near.col).to_array(near.height, near.width)
+        near, inside = _surroundings(region, RING_PX, values)
         ring = ndimage.binary_dilation(inside, iterations=RING_PX) & ~inside
-        own, others = values[near.slices()][inside], values[near.slices()][ring]  # (n, C), (m, C)
+        own, others = values[joined.window.slices()][joined.pixels], values[near.slices()][ring]  # (n, C), (m, C)
         apart = np.linalg.norm(others - own.mean(axis=0), axis=1)
         unlike = float(np.mean(apart > 2 * np.linalg.norm(own.std(axis=0))))
         if unlike >= UNLIKE:
             yield replace(region, score=compact * unlike)
 
 
-def _grown(window: Window) -> Window:
-    """The window and the ring around it."""
-    height, width = (side + 2 * RING_PX for side in window.shape)
-    return Window(row=window.row - RING_PX, col=window.col - RING_PX, height=height, width=width)
+def _with_its_border(region: Mask, values: NDArray[np.floating]) -> Mask:
+    """The region and those of the pixels around it that are more like it than like what lies beyond them."""
+    near, inside = _surroundings(region, RING_PX + MIXED_PX, values)
+    grown = ndimage.binary_dilation(inside, iterations=MIXED_PX)
+    beyond = ndimage.binary_dilation(grown, iterations=RING_PX) & ~grown
+    pixels = values[near.slices()]  # (h, w, C)
+    square = (AROUND_PX, AROUND_PX, 1)
+    count = ndimage.uniform_filter(beyond[..., None].astype(np.float64), square, mode="constant")
+    total = ndimage.uniform_filter(np.where(beyond[..., None], pixels, 0.0), square, mode="constant")
+    other = total / np.maximum(count, 1e-6)
+    own = pixels[inside].mean(axis=0)
+    like = np.linalg.norm(pixels - own, axis=2) < np.linalg.norm(pixels - other, axis=2)
+    whole = inside | (grown & (count[..., 0] > 1e-6) & like)
+    return Mask.from_array(whole).shift(near.row, near.col)
+
+
+def _surroundings(region: Mask, ring_px: int, values: NDArray[np.floating]) -> tuple[Window, NDArray[np.bool_]]:
+    """The window of the region and a ring around it, as far as there are values, and the region in it."""
+    near = Window(
+        row=region.window.row - ring_px,
+        col=region.window.col - ring_px,
+        height=region.window.height + 2 * ring_px,
+        width=region.window.width + 2 * ring_px,
+    ).intersection(Window(row=0, col=0, height=values.shape[0], width=values.shape[1]))
+    return near, region.shift(-near.row, -near.col).to_array(near.height, near.width)
 
 
 def _hull_area(pixels: NDArray[np.bool_]) -> float:

@@ -265,6 +265,32 @@ def test_regions_stand_in_for_fields_that_nobody_outlined(tmp_path):
     np.testing.assert_array_equal(scene.image, read_image(path, (8, 4, 3)))
 
 
+def test_crowns_stand_around_points_and_shadows_are_left_out(tmp_path):
+    """A green disc with a point is a tree, one with two is not, nor is a shadow; a roof is a region without a name."""
+    rng = np.random.default_rng(5)
+    rows, cols = np.indices((96, 96))
+    values, green = np.full((4, 96, 96), 120.0), np.array((60, 90, 50, 170))[:, None]
+    crown, lawn = (np.hypot(rows - 24, cols - col) < 9 for col in (24, 70))
+    shadow, roof = ((abs(rows - 70) < 9) & (abs(cols - col) < 7) for col in (24, 70))
+    for where, colour in ((crown, green), (lawn, green), (shadow, 20), (roof, 240)):
+        values[:, where] = colour
+    values = np.clip(values + rng.normal(0, 4, values.shape), 1, 255).astype(np.uint8)
+    folder = tmp_path / "trees_urban_naip"
+    folder.mkdir()
+    to_map = Affine(0.6, 0, 500_000, 0, -0.6, 4_000_000)
+    path = write_raster(folder / "town.tif", values, crs="EPSG:32611", transform=to_map)
+    trees = [(24, 24), (22, 68), (26, 72), (0, 95)]
+    points = geopandas.points_from_xy(*zip(*(to_map * (col + 0.5, row + 0.5) for row, col in trees), strict=True))
+    geopandas.GeoSeries(points, crs="EPSG:32611").to_crs(4326).to_file(folder / "town.geojson")
+    (scene,) = _source("trees_urban_naip+infrared").read(tmp_path)
+    assert not scene.complete
+    np.testing.assert_array_equal(scene.image, read_image(path, (4, 1, 2)))
+    tree, other = sorted(scene.objects, key=lambda found: found.label is None)
+    assert (tree.label, other.label) == ("tree", None)
+    assert iou(tree, Mask.from_array(crown)) > 0.9
+    assert iou(other, Mask.from_array(roof)) > 0.9
+
+
 def test_each_date_of_the_river_has_its_own_water(tmp_path):
     folder = tmp_path / "timeseries_landsat_river"
     (folder / "derived_water").mkdir(parents=True)

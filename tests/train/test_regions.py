@@ -43,7 +43,7 @@ def test_no_region_comes_twice() -> None:
 
 
 def test_a_bend_is_no_region() -> None:
-    values = np.full((64, 64, 3), 0.5)
+    values = np.full((80, 80, 3), 0.5)
     values[10:50, 10:16] = values[44:50, 10:50] = 0.9
     assert find_regions(values) == []
 
