@@ -175,7 +175,7 @@ def _polygons(layer: Any, crs: pyproj.CRS | None, area: Any) -> tuple[Geometries
     placed = layer.geometry if crs is None else layer.geometry.to_crs(crs)
     geometries = shapely.force_2d(np.asarray(placed, dtype=object))
     present = ~shapely.is_missing(geometries)
-    geometries[present] = shapely.make_valid(geometries[present])
+    geometries[present] = _polygonal(shapely.make_valid(geometries[present]))
     rows = np.flatnonzero(shapely.area(geometries) > 0)
     if area is not None:
         inside = shapely.union_all(
@@ -184,6 +184,13 @@ def _polygons(layer: Any, crs: pyproj.CRS | None, area: Any) -> tuple[Geometries
         shapely.prepare(inside)
         rows = rows[shapely.intersects(inside, shapely.point_on_surface(geometries[rows]))]
     return geometries[rows], rows
+
+
+def _polygonal(geometries: Geometries) -> Geometries:
+    """Collections become the union of their polygons, since no outline comes from a mix; the rest stays as it is."""
+    mixed = shapely.get_type_id(geometries) == shapely.GeometryType.GEOMETRYCOLLECTION
+    geometries[mixed] = shapely.buffer(geometries[mixed], 0)  # 0 metres around a line or a point is nothing
+    return geometries
 
 
 def _overlaps(ours: Geometries, theirs: Geometries) -> _Pairs:

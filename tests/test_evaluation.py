@@ -99,6 +99,31 @@ def test_holes_and_crossing_rings_are_polygons_too():
     assert evaluate(layer, layer).mean_iou == pytest.approx(1)
 
 
+SPIKED = shapely.Polygon([(100, 0), (110, 0), (110, 10), (110, 20), (110, 10), (100, 10)])
+"""A square with a line that goes out and back; valid, it is a polygon and a line."""
+
+
+def placed(*shapes):
+    """A layer of shapes, in metres from the origin."""
+    return geopandas.GeoDataFrame(
+        geometry=[shapely.affinity.translate(shape, *ORIGIN) for shape in shapes], crs="EPSG:32633"
+    )
+
+
+def test_an_outline_with_a_spike_is_missed_like_any_other():
+    square = shapely.box(0, 0, 10, 10)
+    result = evaluate(placed(square), placed(square, SPIKED))
+    assert result.thresholds[0].recall == pytest.approx(0.5)
+    assert result.boundary_recall == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("also", [SPIKED, shapely.GeometryCollection([SPIKED, shapely.Point(0, 0)])])
+def test_of_what_is_not_a_polygon_alone_its_polygons_are_compared(also):
+    result = evaluate(placed(shapely.box(100, 0, 110, 10)), placed(also))
+    assert result.mean_iou == pytest.approx(1)
+    assert result.boundary_f == pytest.approx(1)
+
+
 def test_files(tmp_path):
     truth = squares([(0, 0), (50, 0)])
     truth.to_crs(4326).to_file(tmp_path / "truth.geojson")
