@@ -166,8 +166,21 @@ def _common_crs(true: Any, *others: Any) -> pyproj.CRS | None:
         if any(pyproj.CRS(other.crs) != own for other in others):
             raise UsageError(f"the truth is in the local CRS {own.name}; expected the predictions in it too")
         return own
-    west, south, east, north = true.to_crs("OGC:CRS84").total_bounds if len(true) else (0.0, 0.0, 0.0, 0.0)
-    return pyproj.CRS(f"+proj=laea +lat_0={(south + north) / 2:.6f} +lon_0={(west + east) / 2:.6f} +datum=WGS84")
+    longitude, latitude = _middle(true.to_crs("OGC:CRS84").bounds.to_numpy(dtype=float))
+    return pyproj.CRS(f"+proj=laea +lat_0={latitude:.6f} +lon_0={longitude:.6f} +datum=WGS84")
+
+
+def _middle(bounds: Floats) -> tuple[float, float]:
+    """Longitude and latitude of the mean direction, from the Earth's centre, of the corners of boxes.
+
+    bounds: (N, 4) west, south, east, north in degrees. Unlike a mean of degrees, it is right across 180 degrees, too.
+    """
+    corners = np.radians(bounds[np.isfinite(bounds).all(axis=1)][:, [[0, 1], [0, 3], [2, 1], [2, 3]]]).reshape(-1, 2)
+    longitudes, latitudes = corners.T
+    x = (np.cos(latitudes) * np.cos(longitudes)).sum()
+    y = (np.cos(latitudes) * np.sin(longitudes)).sum()
+    z = np.sin(latitudes).sum()
+    return math.degrees(math.atan2(y, x)), math.degrees(math.atan2(z, math.hypot(x, y)))
 
 
 def _polygons(layer: Any, crs: pyproj.CRS | None, area: Any) -> tuple[Geometries, Integers]:

@@ -71,6 +71,22 @@ def test_the_crs_does_not_matter(crs):
     assert there.boundary_f == pytest.approx(here.boundary_f, abs=1e-3)
 
 
+@pytest.mark.parametrize(("crs", "east"), [("EPSG:32701", 180_100), ("OGC:CRS84", 179_955), ("EPSG:3832", 180_100)])
+def test_the_line_where_longitudes_begin_again_does_not_matter(crs, east):
+    # in UTM 1S, 17 degrees south of the equator, 180 degrees are 180,548 m east: in a square, or between two of them
+    corners = [(x, y) for x in (0, 400, 800, 1200) for y in (0, 400)]
+
+    def layer(east, shift):
+        shapes = [shapely.box(east + x, 8_118_000 + y, east + x + 90, 8_118_000 + y + 90) for x, y in corners]
+        moved = [shapely.affinity.translate(shape, shift, shift) for shape in shapes]
+        return geopandas.GeoDataFrame(geometry=moved, crs="EPSG:32701")
+
+    beside, across = (evaluate(layer(x, 6).to_crs(crs), layer(x, 0).to_crs(crs)) for x in (190_000, east))
+    assert across.boundary_f == pytest.approx(beside.boundary_f, abs=5e-3)
+    assert across.boundary_f < 0.2
+    assert across.mean_iou == pytest.approx(beside.mean_iou, abs=1e-3)
+
+
 def test_web_mercator_tolerance_is_on_the_ground():
     # at 49.65 degrees north, 3 m on the ground are 4.6 m in Web Mercator
     predictions, truth = squares([(3, 3)], side=100), squares([(0, 0)], side=100)
