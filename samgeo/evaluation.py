@@ -93,7 +93,7 @@ def evaluate(
     truth: Any,
     *,
     tolerance_m: float = 2.0,
-    score_column: str = "score",
+    score_column: str | None = None,
     aoi: Any = None,
     prediction_layer: str | None = None,
     truth_layer: str | None = None,
@@ -102,19 +102,21 @@ def evaluate(
 
     predictions, truth: GeoDataFrame, or path of anything that GDAL reads; each in its own CRS.
     tolerance_m: how far outlines may lie apart and still agree, in ground metres.
-    score_column: the predictions' column that orders them for average precision; without it they count as equal.
+    score_column: the predictions' column of numbers that orders them for average precision. None: `score`; where there
+        is none, they count as equal.
     aoi: polygons; only objects whose representative point lies inside are compared. None: all of both layers, so a
         prediction outside the area that the truth covers counts as wrong.
     prediction_layer, truth_layer: names of the layers, where files have several.
 
-    Raises `UsageError` if a layer cannot be read, holds no polygon, or one has a CRS and the other has none.
+    Predictions without any row are a result. Raises `UsageError` if a layer cannot be read or holds no polygon, if one
+    has a CRS and another has none, or if the column that is named is missing or holds anything but numbers.
     """
     if not (math.isfinite(tolerance_m) and tolerance_m > 0):
         raise UsageError(f"--tolerance {tolerance_m}: expected ground metres above 0")
     predicted, true = _read(predictions, "predictions", prediction_layer), _read(truth, "truth", truth_layer)
     area = None if aoi is None else _read(aoi, "area of interest", None)
     crs = _common_crs(true, predicted, *([] if area is None else [area]))
-    scores = np.asarray(predicted[score_column], dtype=float) if score_column in predicted else np.ones(len(predicted))
+    scores = _scores(predicted, score_column)
     ours, kept = _polygons(predicted, crs, area)
     theirs, _ = _polygons(true, crs, area)
     pairs = _overlaps(ours, theirs)
@@ -137,18 +139,58 @@ def evaluate(
 
 
 def _read(source: Any, role: str, layer: str | None) -> Any:
-    """A GeoDataFrame."""
+    """A GeoDataFrame that holds polygons; predictions may also be none at all."""
     import geopandas
 
-    if isinstance(source, geopandas.GeoDataFrame):
-        return source
-    path = Path(source)
+    opened = isinstance(source, geopandas.GeoDataFrame)
+    table, name = source if opened else _open(Path(source), role, layer), role if opened else source
+    if not isinstance(table, geopandas.GeoDataFrame):
+        raise UsageError(f"{name}: a table without geometries; expected a vector layer as {role}")
+    if not _has_area(table) and (len(table) or role != "predictions"):
+        kinds = table.geom_type.fillna("without geometry").value_counts()
+        found = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "no rows"
+        raise UsageError(
+            f"{name}: found {found}; expected polygons with an area, as {role}. Fix: name a file, or a layer of this "
+            "one, that holds polygons"
+        )
+    return table
+
+
+def _open(path: Path, role: str, layer: str | None) -> Any:
+    """A table, with or without geometries."""
+    import geopandas
+
     try:
         if path.suffix.lower() == ".parquet":
             return geopandas.read_parquet(path)
         return geopandas.read_file(path, layer=layer or next(iter(map_layers(path)), None))
     except Exception as error:
         raise UsageError(f"{path}: cannot read the {role}: {error}. Expected a vector file that GDAL reads") from error
+
+
+def _has_area(table: Any) -> bool:
+    """Is there any polygon; the area of one that crosses itself may be 0 until it is made valid."""
+    geometries = np.asarray(table.geometry, dtype=object)
+    return bool(np.any(shapely.area(geometries) > 0) or np.any(shapely.area(shapely.make_valid(geometries)) > 0))
+
+
+def _scores(predicted: Any, column: str | None) -> Floats:
+    """(predictions,) what orders them; equal where no column is named and none is called `score`."""
+    name = column or "score"
+    if name not in predicted:
+        if column is not None and len(predicted):
+            there = ", ".join(map(str, predicted.columns.drop(predicted.geometry.name))) or "none"
+            raise UsageError(
+                f"--score-column {name}: no such column in predictions; found {there}. Fix: name one of numbers, or "
+                "leave it out, and all predictions count as equal"
+            )
+        return np.ones(len(predicted))
+    try:
+        return np.asarray(predicted[name].to_numpy(dtype=float, na_value=np.nan))
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"--score-column {name}: {error}; expected numbers. Fix: name a column of the predictions that holds some"
+        ) from error
 
 
 def _common_crs(true: Any, *others: Any) -> pyproj.CRS | None:
@@ -191,9 +233,7 @@ def _polygons(layer: Any, crs: pyproj.CRS | None, area: Any) -> tuple[Geometries
     geometries[present] = _polygonal(shapely.make_valid(geometries[present]))
     rows = np.flatnonzero(shapely.area(geometries) > 0)
     if area is not None:
-        inside = shapely.union_all(
-            np.asarray(area.geometry if crs is None else area.geometry.to_crs(crs), dtype=object)
-        )
+        inside = shapely.union_all(_polygons(area, crs, None)[0])
         shapely.prepare(inside)
         rows = rows[shapely.intersects(inside, shapely.point_on_surface(geometries[rows]))]
     return geometries[rows], rows

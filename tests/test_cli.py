@@ -292,6 +292,9 @@ def test_evaluate(scene):
     assert "mean IoU            1.000" in run("evaluate", "o.gpkg", "o.gpkg").stdout
     figures = json.loads(run("evaluate", "o.gpkg", "o.gpkg", "--json").stdout)
     assert figures["boundary_f"] == 1
+    refused = run("evaluate", "o.gpkg", "o.gpkg", "--score-column", "certainty")
+    assert refused.exit_code == 2
+    assert "--score-column certainty: no such column in predictions; found " in refused.stderr
 
 
 def test_doctor():

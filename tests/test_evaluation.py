@@ -106,7 +106,49 @@ def test_empty_layers_have_no_figures_and_say_so_in_json():
     assert (result.mean_iou, result.boundary_recall) == (0.0, 0.0)
     assert math.isnan(result.boundary_precision)
     assert result.to_dict()["boundary_precision"] is None
-    assert evaluate(squares([(0, 0)]), nothing).to_dict()["mean_iou"] is None
+    elsewhere = squares([(-5, -5)], side=5)
+    assert evaluate(squares([(0, 0)]), squares([(0, 0)]), aoi=elsewhere).to_dict()["mean_iou"] is None
+
+
+def test_a_file_without_features_is_a_result(tmp_path):
+    (tmp_path / "none.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    for column in (None, "certainty"):
+        result = evaluate(tmp_path / "none.geojson", squares([(0, 0)]), score_column=column)
+        assert (result.predictions, result.mean_iou) == (0, 0.0)
+
+
+POINT, FLAT = shapely.Point(0, 0), shapely.Polygon([(0, 0), (1, 1), (2, 2)])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "found"),
+    [([POINT, POINT], "2 Point"), ([None], "1 without geometry"), ([], "no rows"), ([FLAT], "1 Polygon")],
+)
+def test_a_truth_without_polygons_is_refused(shapes, found):
+    truth = geopandas.GeoDataFrame(geometry=geopandas.GeoSeries(shapes, crs="EPSG:32633"))
+    with pytest.raises(UsageError, match=rf"^truth: found {found}; expected polygons with an area"):
+        evaluate(squares([(0, 0)]), truth)
+
+
+def test_predictions_and_areas_without_polygons_are_refused(tmp_path):
+    points = geopandas.GeoDataFrame(geometry=[shapely.Point(ORIGIN)], crs="EPSG:32633")
+    points.to_file(tmp_path / "points.gpkg")
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UsageError, match=r"points\.gpkg: found 1 Point; expected polygons.* as predictions"):
+        evaluate(tmp_path / "points.gpkg", squares([(0, 0)]))
+    with pytest.raises(UsageError, match=r"area of interest: found 1 Point"):
+        evaluate(squares([(0, 0)]), squares([(0, 0)]), aoi=points)
+    with pytest.raises(UsageError, match=r"table\.csv: a table without geometries"):
+        evaluate(squares([(0, 0)]), tmp_path / "table.csv")
+
+
+def test_scores_are_numbers_in_a_column_that_is_there():
+    truth = squares([(0, 0)])
+    with pytest.raises(UsageError, match=r"--score-column score: .*'high'.* expected numbers"):
+        evaluate(squares([(0, 0)], score=["high"]), truth)
+    with pytest.raises(UsageError, match="--score-column certainty: no such column in predictions; found sure, n"):
+        evaluate(squares([(0, 0)], sure=[0.5], n=[1]), truth, score_column="certainty")
+    assert evaluate(squares([(0, 0), (200, 0)], sure=[None, 0.5]), truth, score_column="sure").average_precision == 0.5
 
 
 def test_holes_and_crossing_rings_are_polygons_too():

@@ -28,7 +28,12 @@ if TYPE_CHECKING:
     help="How far outlines may lie apart and still agree, in ground metres.",
 )
 @headed("Comparing", "--aoi", metavar="FILE", help="Compare only objects inside these polygons.")
-@headed("Comparing", "--score-column", default="score", show_default=True, help="Orders PRED for average precision.")
+@headed(
+    "Comparing",
+    "--score-column",
+    metavar="NAME",
+    help="Column of numbers that orders PRED for average precision.  [default: score, where there is one]",
+)
 @headed("Comparing", "--pred-layer", "prediction_layer", metavar="NAME", help="Layer of PRED, where it has several.")
 @headed("Comparing", "--truth-layer", metavar="NAME", help="Layer of TRUTH, where it has several.")
 @headed(OTHER, "--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
