@@ -29,6 +29,7 @@ _SAMPLES_A_TOLERANCE = 4
 Geometries = NDArray[np.object_]
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Names = NDArray[np.str_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,26 @@ class ThresholdScore:
     """Harmonic mean of precision and recall."""
     average_precision: float
     """Mean precision over 101 recalls with predictions in falling order of score, as COCO defines it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """What is found of the truth objects of one class, at an IoU of 0.5."""
+
+    name: str
+    """The class, as the truth calls it."""
+    truths: int
+    """Number of truth objects of the class."""
+    predictions: int
+    """Number of predictions of the class; of all predictions where they have no classes."""
+    precision: float
+    """Share of the class's predictions that found an object of it; NaN where predictions have no classes."""
+    recall: float
+    """Share of the class's truth objects that were found."""
+    f1: float
+    """Harmonic mean of precision and recall; NaN where predictions have no classes."""
+    mean_iou: float
+    """Mean over the class's truth objects of the IoU with the paired prediction, 0 where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +94,31 @@ class Evaluation:
     """How far two outlines may lie apart and still agree, in metres on the ground."""
     thresholds: tuple[ThresholdScore, ...]
     """The scores at each IoU threshold."""
+    classes: tuple[ClassScore, ...] = ()
+    """The scores of each class, by name; none where classes were not asked for."""
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON can store them: NaN becomes None."""
         return _without_nan(asdict(self))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Objects:
+    """What is compared of one layer: N polygons."""
+
+    shapes: Geometries
+    """(N,) polygons in the common CRS."""
+    scores: Floats
+    """(N,) what orders them."""
+    classes: Names | None
+    """(N,) their classes, "" for none; None where the layer does not tell, or was not asked."""
+
+    def of(self, name: str) -> _Objects:
+        """Those of one class; all where the layer does not tell."""
+        if self.classes is None:
+            return self
+        here = self.classes == name
+        return _Objects(shapes=self.shapes[here], scores=self.scores[here], classes=self.classes[here])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,6 +136,7 @@ def evaluate(
     *,
     tolerance_m: float = 2.0,
     score_column: str | None = None,
+    by: str | None = None,
     aoi: Any = None,
     prediction_layer: str | None = None,
     truth_layer: str | None = None,
@@ -104,24 +147,28 @@ def evaluate(
     tolerance_m: how far outlines may lie apart and still agree, in ground metres.
     score_column: the predictions' column of numbers that orders them for average precision. None: `score`; where there
         is none, they count as equal.
+    by: the truth's column of classes, each of which also gets scores of its own, from the predictions with the same
+        value in the same column, or from all if they have no such column. Values that are missing are no class.
     aoi: polygons; only objects whose representative point lies inside are compared. None: all of both layers, so a
         prediction outside the area that the truth covers counts as wrong.
     prediction_layer, truth_layer: names of the layers, where files have several.
 
     Predictions without any row are a result. Raises `UsageError` if a layer cannot be read or holds no polygon, if one
-    has a CRS and another has none, or if the column that is named is missing or holds anything but numbers.
+    has a CRS and another has none, or if a column that is named is missing, or the scores are not numbers.
     """
     if not (math.isfinite(tolerance_m) and tolerance_m > 0):
         raise UsageError(f"--tolerance {tolerance_m}: expected ground metres above 0")
     predicted, true = _read(predictions, "predictions", prediction_layer), _read(truth, "truth", truth_layer)
+    if by is not None and by not in _columns(true):
+        raise _no_column("--by", by, true, "truth")
     area = None if aoi is None else _read(aoi, "area of interest", None)
     crs = _common_crs(true, predicted, *([] if area is None else [area]))
-    scores = _scores(predicted, score_column)
-    ours, kept = _polygons(predicted, crs, area)
-    theirs, _ = _polygons(true, crs, area)
+    found = _objects(predicted, crs, area, scores=_scores(predicted, score_column), by=by)
+    sought = _objects(true, crs, area, by=by)
+    ours, theirs = found.shapes, sought.shapes
     pairs = _overlaps(ours, theirs)
     paired = _pair_up(pairs, len(ours), len(theirs))
-    order = np.argsort(-np.nan_to_num(scores[kept], nan=-np.inf), kind="stable")
+    order = _order(found.scores)
     thresholds = tuple(_score_at(iou, pairs, order, sizes=(len(ours), len(theirs))) for iou in THRESHOLDS)
     near, covered = _boundary_share(ours, theirs, tolerance_m), _boundary_share(theirs, ours, tolerance_m)
     return Evaluation(
@@ -135,6 +182,7 @@ def evaluate(
         boundary_recall=covered,
         tolerance_m=tolerance_m,
         thresholds=thresholds,
+        classes=_class_scores(found, sought),
     )
 
 
@@ -177,13 +225,9 @@ def _has_area(table: Any) -> bool:
 def _scores(predicted: Any, column: str | None) -> Floats:
     """(predictions,) what orders them; equal where no column is named and none is called `score`."""
     name = column or "score"
-    if name not in predicted:
+    if name not in _columns(predicted):
         if column is not None and len(predicted):
-            there = ", ".join(map(str, predicted.columns.drop(predicted.geometry.name))) or "none"
-            raise UsageError(
-                f"--score-column {name}: no such column in predictions; found {there}. Fix: name one of numbers, or "
-                "leave it out, and all predictions count as equal"
-            )
+            raise _no_column("--score-column", name, predicted, "predictions")
         return np.ones(len(predicted))
     try:
         return np.asarray(predicted[name].to_numpy(dtype=float, na_value=np.nan))
@@ -191,6 +235,18 @@ def _scores(predicted: Any, column: str | None) -> Floats:
         raise UsageError(
             f"--score-column {name}: {error}; expected numbers. Fix: name a column of the predictions that holds some"
         ) from error
+
+
+def _columns(table: Any) -> list[str]:
+    """Names of all columns but that of the geometries."""
+    return [str(name) for name in table.columns if name != table.geometry.name]
+
+
+def _no_column(option: str, name: str, table: Any, role: str) -> UsageError:
+    there = ", ".join(_columns(table)) or "none"
+    return UsageError(
+        f"{option} {name}: no such column in the {role}; found {there}. Fix: name one of these, or leave {option} out"
+    )
 
 
 def _common_crs(true: Any, *others: Any) -> pyproj.CRS | None:
@@ -223,6 +279,21 @@ def _middle(bounds: Floats) -> tuple[float, float]:
     y = (np.cos(latitudes) * np.sin(longitudes)).sum()
     z = np.sin(latitudes).sum()
     return math.degrees(math.atan2(y, x)), math.degrees(math.atan2(z, math.hypot(x, y)))
+
+
+def _objects(
+    layer: Any, crs: pyproj.CRS | None, area: Any, *, scores: Floats | None = None, by: str | None = None
+) -> _Objects:
+    """The polygons of a layer in the common CRS. scores: (rows,) of the layer. by: a column of classes it may have."""
+    shapes, rows = _polygons(layer, crs, area)
+    scores = np.ones(len(layer)) if scores is None else scores
+    classes = _names(layer[by])[rows] if by is not None and by in _columns(layer) else None
+    return _Objects(shapes=shapes, scores=scores[rows], classes=classes)
+
+
+def _names(column: Any) -> Names:
+    """The values as text, "" where there is none; whole numbers are the same whether a hole made them floats or not."""
+    return np.asarray(column.convert_dtypes().astype("string").fillna(""), dtype=str)
 
 
 def _polygons(layer: Any, crs: pyproj.CRS | None, area: Any) -> tuple[Geometries, Integers]:
@@ -269,6 +340,36 @@ def _pair_up(pairs: _Pairs, predictions: int, truths: int) -> Floats:
         if not taken[prediction] and paired[true] == 0:
             taken[prediction], paired[true] = True, pairs.iou[index]
     return paired
+
+
+def _class_scores(found: _Objects, sought: _Objects) -> tuple[ClassScore, ...]:
+    """One for each class of the truth and of the predictions, by name."""
+    if sought.classes is None:
+        return ()
+    names = {*sought.classes.tolist(), *([] if found.classes is None else found.classes.tolist())} - {""}
+    return tuple(_class_score(name, found.of(name), sought.of(name)) for name in sorted(names))
+
+
+def _class_score(name: str, found: _Objects, sought: _Objects) -> ClassScore:
+    """The scores of one class, whose objects these are."""
+    sizes = len(found.shapes), len(sought.shapes)
+    pairs = _overlaps(found.shapes, sought.shapes)
+    half = _score_at(0.5, pairs, _order(found.scores), sizes=sizes)
+    known = found.classes is not None
+    return ClassScore(
+        name=name,
+        truths=sizes[1],
+        predictions=sizes[0],
+        precision=half.precision if known else math.nan,
+        recall=half.recall,
+        f1=half.f1 if known else math.nan,
+        mean_iou=_mean(_pair_up(pairs, *sizes)),
+    )
+
+
+def _order(scores: Floats) -> Integers:
+    """Positions by falling score; those without a score come last."""
+    return np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
 
 
 def _score_at(iou: float, pairs: _Pairs, order: Integers, *, sizes: tuple[int, int]) -> ThresholdScore:

@@ -292,9 +292,11 @@ def test_evaluate(scene):
     assert "mean IoU            1.000" in run("evaluate", "o.gpkg", "o.gpkg").stdout
     figures = json.loads(run("evaluate", "o.gpkg", "o.gpkg", "--json").stdout)
     assert figures["boundary_f"] == 1
+    by_model = run("evaluate", "o.gpkg", "o.gpkg", "--by", "model").stdout.splitlines()[-1]
+    assert by_model.endswith("1.000   1.000  1.000     1.000")
     refused = run("evaluate", "o.gpkg", "o.gpkg", "--score-column", "certainty")
     assert refused.exit_code == 2
-    assert "--score-column certainty: no such column in predictions; found " in refused.stderr
+    assert "--score-column certainty: no such column in the predictions; found " in refused.stderr
 
 
 def test_doctor():

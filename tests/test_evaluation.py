@@ -146,7 +146,7 @@ def test_scores_are_numbers_in_a_column_that_is_there():
     truth = squares([(0, 0)])
     with pytest.raises(UsageError, match=r"--score-column score: .*'high'.* expected numbers"):
         evaluate(squares([(0, 0)], score=["high"]), truth)
-    with pytest.raises(UsageError, match="--score-column certainty: no such column in predictions; found sure, n"):
+    with pytest.raises(UsageError, match="--score-column certainty: no such column in the predictions; found sure, n"):
         evaluate(squares([(0, 0)], sure=[0.5], n=[1]), truth, score_column="certainty")
     assert evaluate(squares([(0, 0), (200, 0)], sure=[None, 0.5]), truth, score_column="sure").average_precision == 0.5
 
@@ -200,6 +200,37 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
 
 def test_without_any_crs_plain_coordinates_are_compared():
     assert evaluate(squares([(0, 0)], crs=None), squares([(0, 0)], crs=None)).mean_iou == 1
+
+
+def test_by_class_each_is_compared_with_its_own():
+    predictions = squares([(0, 0), (50, 0), (200, 0), (300, 0)], kind=["roof", "tree", "tree", "car"])
+    truth = squares([(0, 0), (50, 0), (100, 0), (150, 0)], kind=["roof", "roof", "tree", None])
+    result = evaluate(predictions, truth, by="kind")
+    car, roof, tree = result.classes
+    assert (roof.name, roof.truths, roof.predictions, roof.precision, roof.recall) == ("roof", 2, 1, 1.0, 0.5)
+    assert (roof.f1, roof.mean_iou) == (pytest.approx(2 / 3), pytest.approx(0.5))
+    assert (tree.name, tree.truths, tree.predictions, tree.precision, tree.recall) == ("tree", 1, 2, 0.0, 0.0)
+    assert (car.name, car.truths, car.predictions, car.precision) == ("car", 0, 1, 0.0)
+    assert math.isnan(car.recall)
+    assert result.thresholds == evaluate(predictions, truth).thresholds
+
+
+def test_by_class_predictions_without_classes_are_compared_with_each():
+    truth = squares([(0, 0), (50, 0), (100, 0)], kind=["roof", "roof", "tree"])
+    roof, tree = evaluate(squares([(0, 0), (100, 0)]), truth, by="kind").to_dict()["classes"]
+    assert (roof["recall"], roof["mean_iou"], roof["precision"], roof["f1"]) == (0.5, pytest.approx(0.5), None, None)
+    assert (tree["recall"], tree["predictions"]) == (1.0, 2)
+
+
+def test_numbered_classes_are_the_same_where_some_are_missing():
+    predictions = squares([(0, 0), (50, 0)], kind=[3.0, math.nan])
+    (three,) = evaluate(predictions, squares([(0, 0)], kind=[3]), by="kind").classes
+    assert (three.name, three.precision, three.recall) == ("3", 1.0, 1.0)
+
+
+def test_classes_of_a_column_that_is_not_there_are_refused():
+    with pytest.raises(UsageError, match="--by kind: no such column in the truth; found sort"):
+        evaluate(squares([(0, 0)]), squares([(0, 0)], sort=["roof"]), by="kind")
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=8), st.randoms())

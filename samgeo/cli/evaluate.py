@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Column of numbers that orders PRED for average precision.  [default: score, where there is one]",
 )
+@headed(
+    "Comparing",
+    "--by",
+    metavar="COLUMN",
+    help="Also the scores of each class in this column of TRUTH; precision where PRED has the column, too.",
+)
 @headed("Comparing", "--pred-layer", "prediction_layer", metavar="NAME", help="Layer of PRED, where it has several.")
 @headed("Comparing", "--truth-layer", metavar="NAME", help="Layer of TRUTH, where it has several.")
 @headed(OTHER, "--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -68,6 +74,13 @@ def table(result: Evaluation) -> str:
         f" {score.iou:.2f} {score.found:8,}      {_figure(score.precision)}   {_figure(score.recall)}  "
         f"{_figure(score.f1)}  {_figure(score.average_precision)}"
         for score in result.thresholds
+    ]
+    if result.classes:
+        lines += ["", f"  {'class, at IoU 0.50':<20}  objects  predictions  precision  recall     F1  mean IoU"]
+    lines += [
+        f"  {score.name:<20} {score.truths:8,}     {score.predictions:8,}      {_figure(score.precision)}   "
+        f"{_figure(score.recall)}  {_figure(score.f1)}     {_figure(score.mean_iou)}"
+        for score in result.classes
     ]
     return "\n".join(lines)
 
