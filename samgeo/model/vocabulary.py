@@ -21,7 +21,7 @@ SYNONYMS = {
     "building": ("house", "roof", "rooftop", "building footprint", "footprint", "structure"),
     "field": ("farmland", "agricultural field", "crop field", "cropland", "parcel", "farm field", "crop"),
     "tree": ("tree crown", "crown", "treetop"),
-    "forest": ("wood", "woodland", "trees"),
+    "forest": ("wood", "woodland"),
     "water": ("lake", "river", "pond", "water body", "waterbody", "reservoir"),
     "road": ("street", "highway"),
     "vehicle": ("car", "truck", "van", "bus"),

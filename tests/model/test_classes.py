@@ -43,6 +43,12 @@ def test_a_word_its_plural_and_its_synonyms_are_one_class(word: str, name: str) 
     assert class_of(word) == CLASSES.index(name)
 
 
+@pytest.mark.parametrize(("name", "word"), [(name, word) for name, words in SYNONYMS.items() for word in words])
+def test_every_synonym_means_its_own_class(name: str, word: str) -> None:
+    """And no other, whose plural it may be."""
+    assert class_of(word) == CLASSES.index(name)
+
+
 @pytest.mark.parametrize("word", ["", "unicorn", "build", "s", "buildingss", "a building"])
 def test_other_words_are_not_known(word: str) -> None:
     assert class_of(word) is None
