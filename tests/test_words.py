@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from importlib import resources
 
 import geopandas
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from safetensors.torch import save_file
 
 from samgeo.cli import samgeo
 from samgeo.errors import UsageError
 from samgeo.grid import Grid, parse_crs
-from samgeo.model.finder import FoundWords, WordFinder
+from samgeo.model.build import ARCHITECTURES
+from samgeo.model.class_finder import ClassFinder
+from samgeo.model.finder import BUILT_IN, FinderAddress, FoundWords, WordFinder
+from samgeo.model.spec import MODELS
 from samgeo.pipeline.segment import segment
 from samgeo.pipeline.sought import without_duplicates
 from samgeo.pixels import Mask
@@ -165,6 +170,30 @@ def test_the_words_of_samgeo_nano_need_nothing_else(tmp_path) -> None:
     assert len(table)
     assert set(table["label"]) <= {"houses", "Field", "tree"}
     assert table["label_score"].between(0.5, 1).all()
+
+
+def test_weights_of_samgeo_nano_find_its_words(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    mine = tmp_path / "mine.safetensors"
+    mine.symlink_to(resources.files("samgeo") / "model/nano/samgeo-nano.safetensors")
+    finder = FinderAddress(name=str(mine), device="cpu").load()
+    assert isinstance(finder, ClassFinder)
+    assert finder.sha256 == FinderAddress(name=BUILT_IN, device="cpu").load().sha256
+    done = run(tmp_path, "--text-model", str(mine), text="unicorn")
+    assert done.exit_code == 2
+    assert "--text unicorn: samgeo-nano knows building" in done.output
+
+
+def test_weights_that_tell_no_classes_or_are_not_there_are_refused(tmp_path) -> None:
+    done = run(tmp_path, "--text-model", str(tmp_path / "gone.safetensors"))
+    assert done.exit_code == 5
+    assert "gone.safetensors: no such weights file" in done.output
+    spec = MODELS["mobile-sam"]
+    weights = ARCHITECTURES[spec.architecture].build(spec).state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, tmp_path / "bare.safetensors")
+    done = run(tmp_path, "--text-model", str(tmp_path / "bare.safetensors"))
+    assert done.exit_code == 5
+    assert "tells no classes; expected samgeo-nano" in done.output
 
 
 def test_words_without_the_extra_say_how_to_install_it(tmp_path, monkeypatch) -> None:

@@ -62,8 +62,9 @@ prompt_options = together(
     headed(
         "Prompts",
         "--text-model",
-        metavar="FOLDER|NAME",
-        help="What finds the words: a folder of Grounding DINO, OWLv2 or SAM 3, or a name on the Hugging Face hub.",
+        metavar="FOLDER|FILE|NAME",
+        help="What finds the words: a folder of Grounding DINO, OWLv2 or SAM 3, a name on the Hugging Face hub, or "
+        "weights of samgeo-nano.  [default: samgeo-nano]",
     ),
     headed(
         "Prompts",

@@ -70,7 +70,7 @@ class ClassFinder:
 
 
 def load_class_finder(name: str, *, device: str = "auto") -> ClassFinder:
-    """The finder of a known model. Raises what `load_model` raises, and ModelError if it tells no classes."""
+    """The finder of a known model or a weights file. Raises as `load_model`, and ModelError if it tells no classes."""
     return ClassFinder(load_model(name, device=device))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +19,7 @@ from samgeo.pixels import Mask, PixelPrompts
 
 BUILT_IN = "samgeo-nano"
 """The model that finds the words of `vocabulary` where no other is named."""
+_WEIGHTS = (".safetensors", ".pt", ".pth")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,18 +76,23 @@ class FinderAddress:
 
     name: str
     """A folder with the files of a model as the transformers library saves it, or its name on the Hugging Face hub; or
-    samgeo-nano, which tells the classes of its own masks."""
+    samgeo-nano, which tells the classes of its own masks, or a weights file of it."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
 
+    @property
+    def tells_classes(self) -> bool:
+        """Is it a model that knows the words of `vocabulary` and no others."""
+        return self.name == BUILT_IN or Path(self.name).suffix.lower() in _WEIGHTS
+
     def load(self) -> WordFinder:
-        """The finder; loaded once in a process. Raises what `grounding.load_finder` raises."""
+        """The finder; loaded once in a process. Raises what `load_class_finder` or `grounding.load_finder` raises."""
         return _load(self)
 
 
 @lru_cache(maxsize=1)
 def _load(address: FinderAddress) -> WordFinder:
-    if address.name == BUILT_IN:
+    if address.tells_classes:
         from samgeo.model.class_finder import load_class_finder
 
         return load_class_finder(address.name, device=address.device)

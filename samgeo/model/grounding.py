@@ -124,7 +124,10 @@ def _fetched(name: str) -> Path:
     import huggingface_hub
 
     if len(Path(name).parts) != 2 or name.startswith((".", "/", "~")):
-        raise ModelError(f"--text-model {name}: no such folder; expected one, or a name on the hub: {EXAMPLE}")
+        raise ModelError(
+            f"--text-model {name}: no such folder; expected one, a .safetensors, .pt or .pth file of samgeo-nano, or "
+            f"a name on the hub: {EXAMPLE}"
+        )
     offline = os.environ.get("SAMGEO_OFFLINE", "0") not in ("", "0")
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(FILES), local_files_only=offline))

@@ -58,7 +58,7 @@ def _seek(prompts: Prompts, settings: Settings) -> Sought:
     if prompts.layers:
         raise UsageError(f"--text {words} with other prompts: expected words alone, or no words")
     address = prompts.finder or FinderAddress(name=BUILT_IN)
-    own = isinstance(address, FinderAddress) and address.name == BUILT_IN
+    own = isinstance(address, FinderAddress) and address.tells_classes
     if own and (strange := [word for word in prompts.words if class_of(word) is None]):
         raise UsageError(
             f"--text {', '.join(strange)}: samgeo-nano knows {', '.join(CLASSES)}. Fix: one of these; or pip install "

@@ -65,8 +65,8 @@ class Prompts:
             x, y and boxes as rows of x_min, y_min, x_max, y_max.
         text: words of what to look for, with commas between them.
         text_model: what finds them: a folder of Grounding DINO, OWLv2 or SAM 3 as the transformers library saves them,
-            a name on the Hugging Face hub, or a `WordFinder`; None: samgeo-nano, which knows the words of
-            `samgeo.model.vocabulary`.
+            a name on the Hugging Face hub, or a `WordFinder`; None, or a weights file of it: samgeo-nano, which knows
+            the words of `samgeo.model.vocabulary`.
         crs: CRS of what has none of its own: anything pyproj takes; "raster" for the raster's own; "pixel" for columns
             and rows of the raster as stored, where (0, 0) is its upper left corner and (0.5, 0.5) the centre of its
             first pixel. What has its own keeps it, and GeoJSON always has one.
