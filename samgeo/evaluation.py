@@ -192,7 +192,7 @@ def _read(source: Any, role: str, layer: str | None) -> Any:
 
     opened = isinstance(source, geopandas.GeoDataFrame)
     table, name = source if opened else _open(Path(source), role, layer), role if opened else source
-    if not isinstance(table, geopandas.GeoDataFrame):
+    if not isinstance(table, geopandas.GeoDataFrame) or table.active_geometry_name is None:
         raise UsageError(f"{name}: a table without geometries; expected a vector layer as {role}")
     if not _has_area(table) and (len(table) or role != "predictions"):
         kinds = table.geom_type.fillna("without geometry").value_counts()

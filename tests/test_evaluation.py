@@ -140,6 +140,8 @@ def test_predictions_and_areas_without_polygons_are_refused(tmp_path):
         evaluate(squares([(0, 0)]), squares([(0, 0)]), aoi=points)
     with pytest.raises(UsageError, match=r"table\.csv: a table without geometries"):
         evaluate(squares([(0, 0)]), tmp_path / "table.csv")
+    with pytest.raises(UsageError, match="predictions: a table without geometries"):
+        evaluate(geopandas.GeoDataFrame({"a": [1]}), squares([(0, 0)]))
 
 
 def test_scores_are_numbers_in_a_column_that_is_there():
