@@ -13,12 +13,16 @@ import numpy as np
 import rasterio
 import rasterio.features
 import shapely
+from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
 from samgeo.errors import RasterError, ResourceLimitError, UsageError
 from samgeo.grid import Grid
+from samgeo.pipeline.tilejob import clip
 from samgeo.pixels import Mask, Window, fill_invalid
-from samgeo.prompts.placed import PlacedPrompts
+from samgeo.prompts.assembly import REASONS
+from samgeo.prompts.placed import PlacedPrompts, Refusal
+from samgeo.prompts.placement import NODATA
 from samgeo.prompts.prompts import Prompts
 from samgeo.raster.reader import Raster
 from samgeo.tiling import Tiling
@@ -29,10 +33,8 @@ SHAPES = ("uint8", "uint16", "int16", "int32")
 """Types of label rasters that GDAL makes shapes of."""
 OVERLAP_PX = 2
 """Windows share next to nothing, so that one that is held out shows nothing that was trained on."""
-
-
-MOST_WINDOWS = 5_000
-"""So many windows are held in memory, about 5 GB of 512 px."""
+MOST_BYTES = 8 << 30
+"""What windows may take in memory."""
 LABEL_RASTERS = (*GEO_ENDINGS, ".png")
 """Endings of files whose pixels say what is drawn."""
 
@@ -47,6 +49,16 @@ class Placement:
     """How many outlines were used."""
     refused: list[str]
     """Why others were not, a line each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cut:
+    """A raster in windows."""
+
+    windows: list[LabelledImage]
+    """Those in which something is drawn, in row-major order."""
+    blank: list[int]
+    """Numbers of the objects that no window shows because there is no data."""
 
 
 def read_drawn(
@@ -74,8 +86,11 @@ def read_drawn(
         for one in read_pictures(path, None if raster is None else Path(raster)):
             pictures, outlines = pictures + 1, outlines + len(one.objects)
             windows += _picture_windows(one, bands=bands, tile_px=tile_px)
-            if len(windows) > MOST_WINDOWS:
-                raise ResourceLimitError(f"{path}: more than {MOST_WINDOWS} windows. Fix: fewer pictures at once")
+            if sum(window.image.nbytes for window in windows) > MOST_BYTES:
+                raise ResourceLimitError(
+                    f"{path}: {len(windows)} windows of {tile_px} px and more do not fit into {MOST_BYTES >> 30} GB. "
+                    "Fix: fewer pictures at once"
+                )
         if not windows:
             raise UsageError(f"{path}: nothing of 16 pixels is drawn in its {pictures} pictures")
         return Placement(windows=windows, outlines=outlines, refused=[])
@@ -125,11 +140,16 @@ def labelled_windows(raster: Raster, labels: Any, *, tile_px: int, crs: object =
     Raises PromptError as `Prompts.to_pixels` does, and UsageError where no outline can be used.
     """
     placed = Prompts(masks=labels, crs=crs).to_pixels(raster.grid, native_grid=raster.native_grid)
-    objects = list(_burned(placed, raster.grid))
-    windows = _windows(raster, objects, tile_px=tile_px)
-    if not windows:
-        raise UsageError(f"{raster.name}: no outline covers 16 pixels of it: expected polygons that are visible there")
-    return Placement(windows=windows, outlines=len(objects), refused=[str(refusal) for refusal in placed.refusals])
+    objects = dict(_burned(placed, raster.grid))
+    cut = _cut(raster, list(objects.values()), tile_px=tile_px)
+    if not cut.windows:
+        raise UsageError(
+            f"{raster.name}: no outline covers 16 pixels of it that have data: expected polygons that are visible there"
+        )
+    numbers = list(objects)
+    blank = [Refusal(prompt_id=placed[numbers[k]].prompt_id, reason=REASONS[NODATA]) for k in cut.blank]
+    refused = [str(refusal) for refusal in (*placed.refusals, *blank)]
+    return Placement(windows=cut.windows, outlines=len(objects) - len(blank), refused=refused)
 
 
 def hold_out(windows: Sequence[LabelledImage], share: float) -> tuple[list[LabelledImage], list[LabelledImage]]:
@@ -144,32 +164,47 @@ def hold_out(windows: Sequence[LabelledImage], share: float) -> tuple[list[Label
 def _picture_windows(picture: Picture, *, bands: Sequence[int] | None, tile_px: int) -> list[LabelledImage]:
     with Raster(picture.file, bands=bands) as source:
         picture.check(source.grid.shape)
-        return _windows(source, picture.objects, tile_px=tile_px)
+        return _cut(source, picture.objects, tile_px=tile_px).windows
 
 
-def _windows(raster: Raster, objects: Sequence[Mask], *, tile_px: int) -> list[LabelledImage]:
-    """Those in which something is drawn, in row-major order."""
-    tiling = Tiling(height=raster.grid.height, width=raster.grid.width, tile_px=tile_px, overlap_px=OVERLAP_PX)
-    return [window for tile in tiling if (window := _window(raster, tile.read, objects)) is not None]
-
-
-def _burned(placed: PlacedPrompts, grid: Grid) -> Iterator[Mask]:
-    for polygon in placed.polygons:
+def _burned(placed: PlacedPrompts, grid: Grid) -> Iterator[tuple[int, Mask]]:
+    """The number of each outline of which there are enough pixels, and those."""
+    for number, polygon in enumerate(placed.polygons):
         mask = burn(shapely.get_parts(polygon).tolist(), grid.shape)
         if mask is not None:
-            yield mask
+            yield number, mask
 
 
-def _window(raster: Raster, window: Window, objects: Sequence[Mask]) -> LabelledImage | None:
-    """What of the raster lies in a window, or None if nothing is drawn there."""
-    inside = window.intersection(raster.grid.window)
-    seen = tuple(part for mask in objects if (part := _seen(mask, inside)) is not None)
-    if not seen:
-        return None
+def _cut(raster: Raster, objects: Sequence[Mask], *, tile_px: int) -> _Cut:
+    """Windows as a tile job shows them: whole beyond the end of the raster too, masks only where there is data."""
+    tiling = Tiling(height=raster.grid.height, width=raster.grid.width, tile_px=tile_px, overlap_px=OVERLAP_PX)
+    windows: list[LabelledImage] = []
+    shown: set[int] = set()
+    blank: set[int] = set()
+    for tile in tiling:
+        near = _near(objects, tile.read)
+        if not near:
+            continue
+        rgb, valid = raster.read_rgb(tile.read)
+        clipped = {number: clip(part, valid) for number, part in near.items()}
+        seen = {number: part for number, part in clipped.items() if part.area_px >= MIN_AREA_PX}
+        shown |= seen.keys()
+        blank |= near.keys() - seen.keys()
+        if seen:
+            windows.append(_labelled(raster, tile.read, fill_invalid(rgb, valid), tuple(seen.values())))
+    return _Cut(windows=windows, blank=sorted(blank - shown))
+
+
+def _near(objects: Sequence[Mask], window: Window) -> dict[int, Mask]:
+    """By the numbers of the objects what of them lies in a window, in its pixels."""
+    return {k: part for k, mask in enumerate(objects) if (part := _seen(mask, window)) is not None}
+
+
+def _labelled(raster: Raster, window: Window, image: NDArray[np.uint8], objects: tuple[Mask, ...]) -> LabelledImage:
     return LabelledImage(
-        image=fill_invalid(*raster.read_rgb(inside)),
-        objects=seen,
-        source=f"{raster.name}/row {inside.row}, column {inside.col}",
+        image=image,
+        objects=objects,
+        source=f"{raster.name}/row {window.row}, column {window.col}",
         gsd_m=raster.grid.gsd_m,
         complete=False,
     )

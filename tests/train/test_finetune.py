@@ -17,6 +17,7 @@ from affine import Affine
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from samgeo.cli import samgeo
@@ -24,7 +25,9 @@ from samgeo.errors import ModelError, OutputError, PromptError, UsageError
 from samgeo.model.frame import Frame, LongestSideFrame, NativeFrame, SquareFrame
 from samgeo.model.predict import Model
 from samgeo.model.weights import load_model
+from samgeo.pipeline.tilejob import encode
 from samgeo.raster.reader import Raster
+from samgeo.tiling import Tiling
 from samgeo.train import learning
 from samgeo.train.adapters import add_adapters, merge_adapters
 from samgeo.train.finetune import FineTuning, Kept, Shown, fine_tune, in_frame, save_weights
@@ -66,12 +69,44 @@ def test_outlines_of_any_crs_become_the_pixels_that_they_outline(raster: Path, l
         whole = labelled_windows(source, labels, tile_px=256)
         parts = labelled_windows(source, labels, tile_px=64)
     (window,) = whole.windows
-    assert np.array_equal(window.image, labelled(0).image)
+    assert window.image.shape == (256, 256, 3)
+    assert np.array_equal(window.image[:SIDE, :SIDE], labelled(0).image)
     for found, true in zip(window.objects, labelled(0).objects, strict=True):
         assert np.array_equal(found.to_array(SIDE, SIDE), true.to_array(SIDE, SIDE))
     assert (whole.outlines, whole.refused) == (9, [])
     assert len(parts.windows) == 8, "of nine, and in the last one is but a sliver"
-    assert all(min(w.image.shape[:2]) <= 64 for w in parts.windows)
+    assert all(w.image.shape == (64, 64, 3) for w in parts.windows)
+
+
+def test_windows_are_what_segment_shows_the_model(raster: Path, labels: Path, monkeypatch) -> None:
+    """At the border of the raster too, where both fill what lies beyond its end."""
+    shown: list[NDArray[np.uint8]] = []
+    monkeypatch.setattr(Model, "encode", lambda _self, image: shown.append(image))
+    with Raster(raster) as source:
+        tiling = Tiling(height=SIDE, width=SIDE, tile_px=256, overlap_px=2)
+        rgb, valid = source.read_rgb(tiling[0].read)
+        encode(seeded_model(TINY["tiny-sam"]), rgb, valid, None)
+        (window,) = labelled_windows(source, labels, tile_px=256).windows
+    assert np.array_equal(window.image, shown[0])
+
+
+def test_masks_end_where_the_data_does(raster: Path, labels: Path, tmp_path: Path) -> None:
+    """As those of segment do; an outline where there is none is refused."""
+    path = tmp_path / "holes.tif"
+    with rasterio.open(raster) as source:
+        pixels, profile = source.read(), source.profile
+    hole = np.zeros((SIDE, SIDE), bool)
+    hole[:50, :50] = hole[60:, :20] = True  # all of one object, a part of two
+    pixels[:, hole] = 0
+    with rasterio.open(path, "w", **(profile | {"nodata": 0})) as dataset:
+        dataset.write(pixels)
+    with Raster(path) as source:
+        placed = labelled_windows(source, labels, tile_px=256)
+    (window,) = placed.windows
+    assert (placed.outlines, placed.refused) == (8, ["masks/1: on nodata"])
+    for found, true in zip(window.objects, labelled(0).objects[1:], strict=True):
+        assert np.array_equal(found.to_array(SIDE, SIDE), true.to_array(SIDE, SIDE) & ~hole)
+    assert (window.image[:SIDE, :SIDE][hole] == window.image[-1, -1]).all(), "the mean colour of the rest"
 
 
 def test_outlines_elsewhere_are_told(raster: Path, labels: Path) -> None:
