@@ -136,6 +136,10 @@ class Model(Running[Sam]):
         assert iou is not None
         return Attended(tokens, src, iou, object_score), together
 
+    def forget(self) -> None:
+        """Drop what was made of the weights, which have changed since."""
+        self._places = {}
+
     @cached_property
     def _places(self) -> dict[tuple[int, ...], Places]:
         """What `Sam.locate` says of the sizes of embeddings that were new last."""

@@ -40,9 +40,12 @@ def load_model(
     A model that looks at images at two sizes does so.
     """
     model = load_network(name_or_path, spec=spec, device=device, precision=precision)
-    if isinstance(model, Model) and model.spec.zoom > 1:
-        return PyramidModel(model, model.spec.zoom)
-    return model
+    return at_all_sizes(model) if isinstance(model, Model) else model
+
+
+def at_all_sizes(model: Model) -> Model | PyramidModel:
+    """The model as one that looks at images at all sizes that its network is asked at; the weights are shared."""
+    return PyramidModel(model, model.spec.zoom) if model.spec.zoom > 1 else model
 
 
 def load_network(

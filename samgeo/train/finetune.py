@@ -207,8 +207,9 @@ def fine_tune(
     merge_adapters(sam.image_encoder)
     if sam.mask_scorer is not None:
         sam.mask_scorer.requires_grad_(requires_grad=True)
-        calibrate(sam, batches, steps=min(SCORED, settings.steps), learning_rate=3e-4, passes=3, seed=settings.seed + 1)
+        calibrate(sam, shown, steps=min(SCORED, settings.steps), learning_rate=3e-4, passes=3, seed=settings.seed + 1)
     sam.eval().requires_grad_(requires_grad=False)
+    model.forget()
 
 
 def save_weights(model: Model, out: Path, *, tune: Tune = "decoder", overwrite: bool = False) -> None:

@@ -13,7 +13,7 @@ from samgeo.errors import ModelError, UsageError
 from samgeo.model.contract import PromptableModel
 from samgeo.model.predict import Model
 from samgeo.model.spec import DEFAULT_MODEL
-from samgeo.model.weights import load_network
+from samgeo.model.weights import at_all_sizes, load_network
 from samgeo.train.curves import draw_curves
 from samgeo.train.finetune import FineTuning, fine_tune, save_weights
 from samgeo.train.labelled import LabelledImage
@@ -112,14 +112,16 @@ def learn(  # noqa: PLR0913 - what is read, how it is read, what learns, and wha
     )
 
 
-def _judge(model: Model, windows: Sequence[LabelledImage], tell: Report, phase: str) -> Figures | None:
+def _judge(network: Model, windows: Sequence[LabelledImage], tell: Report, phase: str) -> Figures | None:
+    """As what loads the weights asks them."""
     if not windows:
         return None
+    model = cast(PromptableModel, at_all_sizes(network))
     share = max(1, JUDGED // len(windows))
     protocol = Protocol(window_px=model.tile_px)
     trials: list[Trial] = []
     for number, window in enumerate(windows, start=1):
-        trials += evaluate(cast(PromptableModel, model), [_some(window, share)], protocol)
+        trials += evaluate(model, [_some(window, share)], protocol)
         tell(phase, number, len(windows))
     return figures(trials)
 

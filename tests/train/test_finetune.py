@@ -24,17 +24,21 @@ from samgeo.cli import samgeo
 from samgeo.errors import ModelError, OutputError, PromptError, UsageError
 from samgeo.model.frame import Frame, LongestSideFrame, NativeFrame, SquareFrame
 from samgeo.model.predict import Model
+from samgeo.model.pyramid import PyramidModel
+from samgeo.model.spec import DEFAULT_MODEL
 from samgeo.model.weights import load_model
 from samgeo.pipeline.tilejob import encode
+from samgeo.pixels import PixelPrompts
 from samgeo.raster.reader import Raster
 from samgeo.tiling import Tiling
-from samgeo.train import learning
+from samgeo.train import finetune, learning
 from samgeo.train.adapters import add_adapters, merge_adapters
 from samgeo.train.finetune import FineTuning, Kept, Shown, fine_tune, in_frame, save_weights
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.learning import learn
+from samgeo.train.metrics import Protocol, evaluate, figures
 from samgeo.train.outlines import hold_out, labelled_windows
-from tests.model.seeded import TINY, picture, seeded_model
+from tests.model.seeded import TINY, picture, random_nano, seeded_model
 from tests.train.test_loop import labelled
 
 SIDE = 160
@@ -274,6 +278,40 @@ def test_what_is_read_is_never_written_over(raster: Path, labels: Path, tmp_path
         learn(raster, labels, model, model=model, overwrite=True)
     assert (labels.read_bytes(), model.read_bytes()) == (before, kept)
     assert not (tmp_path / "model.training").exists()
+
+
+def test_the_table_is_of_the_model_that_loads_the_weights(raster: Path, labels: Path, tmp_path: Path) -> None:
+    """That of samgeo-nano looks at three sizes, and knows nothing of the weights that there were before."""
+    mine = tmp_path / "mine.safetensors"
+    settings = FineTuning(steps=8, learning_rate=3e-3)
+    done = learn(raster, labels, mine, tile_px=96, device="cpu", settings=settings)
+    with Raster(raster) as source:
+        _, judged = hold_out(labelled_windows(source, labels, tile_px=96).windows, learning.HELD_OUT)
+    for weights, told in ((DEFAULT_MODEL, done.before), (mine, done.after)):
+        model = load_model(weights, device="cpu", precision="exact")
+        assert isinstance(model, PyramidModel)
+        assert figures(list(evaluate(model, judged, Protocol(window_px=512)))) == told
+    assert done.before != done.after
+
+
+def test_what_was_made_of_earlier_weights_is_forgotten(tmp_path: Path) -> None:
+    model, image = seeded_model(TINY["tiny-sam"]), picture(96, 96)
+    prompts = PixelPrompts(boxes=np.array([[10, 10, 40, 40]], np.float32))
+    before = model.decode(model.encode(image), prompts).scores
+    tuned(model, tmp_path / "run", steps=8, learning_rate=3e-3)
+    save_weights(model, tmp_path / "mine.safetensors")
+    again = load_model(tmp_path / "mine.safetensors", spec=TINY["tiny-sam"], precision="exact", device="cpu")
+    after, loaded = (one.decode(one.encode(image), prompts).scores for one in (model, again))
+    assert np.array_equal(after, loaded)
+    assert not np.array_equal(after, before)
+
+
+@pytest.mark.parametrize("tune", ["decoder", "all"])
+def test_the_scorer_is_taught_on_images_which_are_seen_at_all_sizes(tmp_path: Path, monkeypatch, tune: str) -> None:
+    taught = []
+    monkeypatch.setattr(finetune, "calibrate", lambda _sam, batches, **_: taught.append(batches))
+    tuned(random_nano(), tmp_path, tune=tune, steps=1)
+    assert isinstance(taught[0], Shown)
 
 
 def test_from_outlines_to_weights_to_features_in_two_commands(raster: Path, labels: Path, tmp_path: Path) -> None:
