@@ -194,7 +194,14 @@ def test_bad_input_has_one_clear_message_and_its_exit_code(scene, arguments, exi
     assert "Traceback" not in done.output
 
 
-@pytest.mark.parametrize("command", [["segment", "none.tif", "out.gpkg"], ["encode", "none.tif"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["segment", "none.tif", "out.gpkg"],
+        ["encode", "none.tif"],
+        ["train", "labels.gpkg", "none.tif", "-o", "mine.safetensors"],
+    ],
+)
 def test_a_raster_that_is_not_there_is_said_before_any_weights_come(scene, monkeypatch, command):
     monkeypatch.setattr(weights, "fetched", lambda *_: pytest.fail("tried to fetch"))
     told = run(*command, "--model", "sam-vit-h")

@@ -58,7 +58,8 @@ class EdgeGroup(click.Group):
             except BrokenPipeError:
                 raise  # click ends the process quietly, with exit code 1: what was asked for was not done
             except NoUsablePromptError as error:
-                _fail(ctx, error, f"{error}; --prompt-crs states that of what has none", error.exit_code)
+                option = "--labels-crs" if ctx.invoked_subcommand == "train" else "--prompt-crs"
+                _fail(ctx, error, f"{error}; {option} states that of what has none", error.exit_code)
             except SamgeoError as error:
                 _fail(ctx, error, str(error), error.exit_code)
             except MemoryError as error:

@@ -15,14 +15,14 @@ from samgeo.cli.options import (
     progress_option,
     raster_options,
 )
-from samgeo.cli.progress import bytes_of, phases_of, reporter
+from samgeo.cli.progress import phases_of, reporter
 
 if TYPE_CHECKING:
     from samgeo.train.learning import Learned
 
 WORSE = 0.01
 """A smaller fall of the mean IoU is chance."""
-READING = ("bands", "resolution_m", "raster_crs", "tile_px")
+READING = ("bands", "resolution_m", "raster_crs", "labels_crs", "tile_px")
 
 
 @click.command(cls=HeadedCommand, short_help="Teach a model what you have outlined.")
@@ -47,7 +47,20 @@ READING = ("bands", "resolution_m", "raster_crs", "tile_px")
     metavar="SHARE",
     help="Share of the windows that is not shown but judged by.",
 )
-@headed("Learning", "--seed", type=int, default=0, show_default=True, help="Of everything that is drawn at random.")
+@headed(
+    "Learning",
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of everything that is drawn at random.",
+)
+@headed(
+    "Learning",
+    "--labels-crs",
+    metavar="CRS",
+    help='CRS of LABELS that have none, or "raster" for that of RASTER, or "pixel".',
+)
 @headed("Learning", "--overwrite", is_flag=True, help="Replace FILE.")
 @model_and_device
 @raster_options
@@ -65,12 +78,10 @@ def train(labels: str, raster: str | None, as_json: bool, **options: Any) -> Non
     give them to --model. Part of the windows is held out, and the masks there are judged before and after. A run that
     is cut off goes on when the same command is given again.
     """
-    from samgeo.model.weights import have_weights
     from samgeo.train.finetune import FineTuning
     from samgeo.train.learning import learn
 
     with reporter(options["progress"]) as report:
-        have_weights(options["model"], bytes_of(report))
         done = learn(
             raster,
             labels,
@@ -91,7 +102,8 @@ def told(done: Learned) -> str:
     lines = [f"{done.outlines:,} outlines in {done.windows + done.judged:,} windows"]
     lines += [f"refused: {line}" for line in done.refused]
     if done.before is None or done.after is None:
-        lines += ["One window only: nothing was held out, so nothing says how good it is elsewhere."]
+        why = "One window only" if done.windows == 1 else "--held-out 0"
+        lines += [f"{why}: nothing was held out, so nothing says how good it is elsewhere."]
     else:
         lines += [
             f"mean IoU of {done.after.objects:,} objects in {done.judged:,} windows that were not shown:",

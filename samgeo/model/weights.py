@@ -116,6 +116,12 @@ def have_weights(name_or_path: str | Path, report: Report | None = None) -> None
         fetched(PUBLISHED[published], report)
 
 
+def spec_of(name_or_path: str | Path) -> ModelSpec:
+    """What `load_model` would load; nothing is fetched or built. Raises what it raises."""
+    published, path = named(name_or_path), Path(name_or_path)
+    return find_spec(published) if published else _whose(read_weights(path), path, None)
+
+
 def _missing(path: Path) -> str:
     what = "a folder" if path.is_dir() else "no such weights file"
     same = [published.name for published in PUBLISHED.values() if published.file == path.name]

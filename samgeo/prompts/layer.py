@@ -9,7 +9,7 @@ import json
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,9 @@ the centre of its first pixel. raster: map coordinates in whatever CRS the raste
 
 CRS84 = "OGC:CRS84"
 """Longitude, latitude on WGS 84: what GeoJSON is in (RFC 7946, section 4)."""
+
+CRS_OPTION = "--prompt-crs"
+"""What states the CRS of prompts that have none."""
 
 _OGC_URN = "urn:ogc:def:crs:"
 
@@ -56,6 +59,8 @@ class PromptLayer:
     """Name to the (rows,) values of a column."""
     prefix: str
     """What its ids start with."""
+    option: str = CRS_OPTION
+    """What states their CRS on the command line that they come from, for messages."""
 
     def __len__(self) -> int:
         return len(self.geometries)
@@ -75,7 +80,7 @@ class PromptLayer:
         return f"{self.object_id(index)}.{part}" if part else self.object_id(index)
 
 
-def read_layer(kind: Kind, source: Any, *, crs: object = None) -> PromptLayer:
+def read_layer(kind: Kind, source: Any, *, crs: object = None, option: str = CRS_OPTION) -> PromptLayer:
     """Read prompts from whatever holds them.
 
     source: GeoDataFrame or GeoSeries; path of anything GDAL reads (FILE|layername=NAME where a file has several
@@ -83,46 +88,57 @@ def read_layer(kind: Kind, source: Any, *, crs: object = None) -> PromptLayer:
         for boxes, or an array of these.
     crs: for sources without a CRS of their own: any CRS, "pixel" or "raster" (see `Frame`). GeoJSON has one: longitude
         and latitude, or what an old `crs` member says.
+    option: what `crs` is called in messages.
 
     Raises `PromptError` if it cannot be read, holds nothing, or has no CRS.
     """
     name = str(source) if isinstance(source, (str, Path)) else f"the {kind}"
     table = _as_table(kind, source)
     if table is None:
-        frame = _frame(name, None, crs)
+        frame = _frame(name, None, crs, option)
         geometries = _from_numbers(kind, source, frame)
-        return _make_layer(kind, name, frame, geometries, ids=np.arange(len(geometries)).astype(object), columns={})
+        ids = np.arange(len(geometries)).astype(object)
+        return replace(_make_layer(kind, name, frame, geometries, ids=ids, columns={}), option=option)
     columns = {str(c): table[c].to_numpy(dtype=object) for c in table.columns if c != table.geometry.name}
     geometries = shapely.force_2d(np.asarray(table.geometry.array, dtype=object))
     ids = np.asarray(table.index, dtype=object)
-    return _make_layer(kind, name, _frame(name, table.crs, crs), geometries, ids=ids, columns=columns)
+    frame = _frame(name, table.crs, crs, option)
+    return replace(_make_layer(kind, name, frame, geometries, ids=ids, columns=columns), option=option)
 
 
-def read_frame(crs: object) -> Frame | None:
-    """A CRS, "pixel", "raster", or None if nothing was said. Raises `PromptError` for what is none of these."""
+def read_frame(crs: object, *, option: str = CRS_OPTION) -> Frame | None:
+    """A CRS, "pixel", "raster", or None if nothing was said. Raises `PromptError` for what is none of these.
+
+    option: as of `read_layer`.
+    """
     if isinstance(crs, str) and crs in ("pixel", "raster"):
         return crs  # type: ignore[return-value]
     try:
         parsed = parse_crs(crs)
         return None if parsed is None else horizontal_crs(parsed)
     except RasterError as error:
-        raise PromptError(f"--prompt-crs {crs}: {error}, pixel, or raster") from error
+        raise PromptError(f"{option} {crs}: {error}, pixel, or raster") from error
 
 
-def _frame(name: str, own: object, stated: object) -> Frame:
+def _frame(name: str, own: object, stated: object, option: str) -> Frame:
     if own is not None:
         try:
             return horizontal_crs(CRS.from_user_input(own.to_wkt() if hasattr(own, "to_wkt") else own))
         except RasterError as error:
             raise PromptError(f"{name}: {error}. Fix: save it in a CRS of maps") from error
-    frame = read_frame(stated)
+    frame = read_frame(stated, option=option)
     if frame is None:
         raise PromptError(
             f"{name}: no coordinate reference system. Expected one, since coordinates without it are not places. "
-            'Fix: --prompt-crs EPSG:CODE (crs= in Python); "raster" if they are in the raster\'s own, "pixel" if they '
-            "are columns and rows"
+            f'Fix: {option} EPSG:CODE ({_argument(option)}= in Python); "raster" if they are in the raster\'s own, '
+            '"pixel" if they are columns and rows'
         )
     return frame
+
+
+def _argument(option: str) -> str:
+    """The argument of that name in Python."""
+    return "crs" if option == CRS_OPTION else option.lstrip("-").replace("-", "_")
 
 
 def _as_table(kind: Kind, source: Any) -> Any:

@@ -85,6 +85,14 @@ class Prompts:
         self._settle(layers, object_column, label_column, text=text, finder=text_model)
 
     @classmethod
+    def from_labels(cls, labels: Any, *, crs: object = None) -> Prompts:
+        """Outlines to learn from, as `masks` and `crs` say above; messages speak of --labels-crs."""
+        prompts = cls.__new__(cls)
+        layer = read_layer("masks", labels, crs=crs, option="--labels-crs")
+        prompts._settle([layer], None, None, text=None, finder=None)
+        return prompts
+
+    @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Prompts | None:
         """The prompts of a command line, or None if there are none.
 

@@ -79,7 +79,7 @@ def find_route(layer: PromptLayer, grid: Grid) -> Route:
     if local is not None:
         raise PromptError(
             f"{layer.name}: in {source.name}, and the raster is in {target.name}: no way from one to the other, since "
-            f"{local.name} is a local CRS. Fix: prompts in the raster's own coordinates, with --prompt-crs raster"
+            f"{local.name} is a local CRS. Fix: prompts in the raster's own coordinates, with {layer.option} raster"
         )
     try:
         return _best_route(source.to_wkt(), target.to_wkt(), _area(grid))

@@ -72,6 +72,8 @@ class FineTuning:
             raise UsageError(f"--tune {self.tune}: expected one of {', '.join(get_args(Tune))}")
         if self.steps < 1 or self.objects < 1:
             raise UsageError(f"{self.steps} steps of {self.objects} objects: expected at least 1 of both")
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: expected 0 or more")
 
     def settings(self) -> TrainSettings:
         """As the loop takes them: a short warm-up, then down to 0 over most of the steps."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from samgeo.errors import ModelError, UsageError
 from samgeo.model.contract import PromptableModel
 from samgeo.model.predict import Model
 from samgeo.model.spec import DEFAULT_MODEL
-from samgeo.model.weights import at_all_sizes, load_network
+from samgeo.model.weights import at_all_sizes, have_weights, load_network, spec_of
 from samgeo.train.curves import draw_curves
 from samgeo.train.finetune import FineTuning, fine_tune, save_weights
 from samgeo.train.labelled import LabelledImage
@@ -65,6 +66,7 @@ def learn(  # noqa: PLR0913 - what is read, how it is read, what learns, and wha
     bands: Sequence[int] | None = None,
     resolution_m: float | None = None,
     raster_crs: str | None = None,
+    labels_crs: object = None,
     tile_px: int | None = None,
     held_out: float = HELD_OUT,
     overwrite: bool = False,
@@ -74,24 +76,27 @@ def learn(  # noqa: PLR0913 - what is read, how it is read, what learns, and wha
 
     raster, bands, resolution_m, raster_crs, tile_px: as `segment` takes them. labels: polygons in any CRS, a label
     raster, or JSON of COCO or SA-1B; with that, raster is the folder of the pictures, or None if they are beside it.
+    labels_crs: CRS of labels that have none, as `Prompts(crs=)` takes it.
     Objects that nobody drew do no harm: the model is asked for drawn ones only.
     held_out: share of the windows that is judged by. `out` with the ending .training is a folder with curves, metrics
     and the checkpoint from which the same call goes on when it was cut off. report: called with phase, done, total.
+    Weights that are not here are fetched when the labels are known to be good.
 
     Raises ModelError for a model that does not learn (FastSAM), PromptError and UsageError for labels, RasterError,
     OutputError, OutputExistsError.
     """
-    path = Path(out)
-    if path.suffix != ".safetensors":
-        raise UsageError(f"-o {path}: expected a name that ends in .safetensors, which is what weights are written as")
-    inputs = [str(source) for source in (raster, labels, model) if isinstance(source, (str, Path))]
-    probe_writable(path, inputs=inputs, overwrite=overwrite)
+    path = _output(out, (raster, labels, model), overwrite=overwrite)
     tell = report or (lambda _phase, _done, _total: None)
-    network = load_network(model, device=device, precision="exact")
-    if not isinstance(network, Model):
-        raise ModelError(f"{network.name}: finds all instances at once and learns from no prompts; use another model")
-    side_px = tile_px or network.tile_px
-    placed = read_drawn(labels, raster, bands=bands, resolution_m=resolution_m, crs=raster_crs, tile_px=side_px)
+    placed = read_drawn(
+        labels,
+        raster,
+        bands=bands,
+        resolution_m=resolution_m,
+        crs=raster_crs,
+        labels_crs=labels_crs,
+        tile_px=tile_px or spec_of(model).tile_px,
+    )
+    network = _learner(model, device, tell)
     shown, judged = hold_out(placed.windows, held_out)
     folder = path.with_suffix(".training")
     before = _judge(network, judged, tell, "judging")
@@ -110,6 +115,25 @@ def learn(  # noqa: PLR0913 - what is read, how it is read, what learns, and wha
         before=before,
         after=after,
     )
+
+
+def _output(out: str | Path, sources: Sequence[Any], *, overwrite: bool) -> Path:
+    """Where the weights go. sources: what is read. Raises UsageError, OutputError, OutputExistsError."""
+    path = Path(out)
+    if path.suffix != ".safetensors":
+        raise UsageError(f"-o {path}: expected a name that ends in .safetensors, which is what weights are written as")
+    inputs = [str(source) for source in sources if isinstance(source, (str, Path))]
+    probe_writable(path, inputs=inputs, overwrite=overwrite)
+    return path
+
+
+def _learner(model: str | Path, device: str, tell: Report) -> Model:
+    """The network, its weights fetched if they are not here. Raises ModelError for one that does not learn."""
+    have_weights(model, partial(tell, "fetching"))
+    network = load_network(model, device=device, precision="exact")
+    if not isinstance(network, Model):
+        raise ModelError(f"{network.name}: finds all instances at once and learns from no prompts; use another model")
+    return network
 
 
 def _judge(network: Model, windows: Sequence[LabelledImage], tell: Report, phase: str) -> Figures | None:

@@ -68,12 +68,13 @@ def read_drawn(
     bands: Sequence[int] | None = None,
     resolution_m: float | None = None,
     crs: object = None,
+    labels_crs: object = None,
     tile_px: int,
 ) -> Placement:
     """Windows of whatever says what is drawn where.
 
     labels: polygons or a label raster over `raster`; or JSON of COCO or SA-1B, or a folder of that, over pictures that
-    are beside it or in the folder `raster`. Others as of `Raster` and `labelled_windows`.
+    are beside it or in the folder `raster`. labels_crs: of labels that have none. Others as of `Raster`.
 
     Raises what `labelled_windows`, `read_pictures` and `Raster` do, and UsageError where one of both is missing.
     """
@@ -81,6 +82,8 @@ def read_drawn(
     if path is not None and has_pictures(path):
         if resolution_m is not None:
             raise UsageError(f"{path}: says what is drawn in pixels of pictures, which cannot be read at --resolution")
+        if labels_crs is not None:
+            raise UsageError(f"{path}: says what is drawn in pixels of pictures. Fix: leave --labels-crs out")
         windows: list[LabelledImage] = []
         pictures = outlines = 0
         for one in read_pictures(path, None if raster is None else Path(raster)):
@@ -98,9 +101,9 @@ def read_drawn(
         raise UsageError(f"{labels}: no raster that it lies on. Fix: name RASTER behind it")
     with Raster(raster, bands=bands, resolution_m=resolution_m, crs=crs) as source:
         if path is None or path.suffix.lower() not in LABEL_RASTERS:
-            return labelled_windows(source, labels, tile_px=tile_px)
+            return labelled_windows(source, labels, tile_px=tile_px, crs=labels_crs)
         drawn = outlines_of(path, source.native_grid)
-        return labelled_windows(source, drawn, tile_px=tile_px, crs="raster" if drawn.crs is None else None)
+        return labelled_windows(source, drawn, tile_px=tile_px, crs="raster" if labels_crs is None else labels_crs)
 
 
 def outlines_of(path: Path, grid: Grid) -> geopandas.GeoDataFrame:
@@ -125,6 +128,11 @@ def outlines_of(path: Path, grid: Grid) -> geopandas.GeoDataFrame:
             raise UsageError(f"{path}: {values.shape} px and no place: expected {grid.shape}, as the raster has")
         transform, crs = grid.transform, grid.crs
     drawn &= values != 0
+    if not drawn.any():
+        raise UsageError(
+            f"{path}: every pixel is 0 or nodata, which is nothing: expected a number for each class or object. "
+            "Fix: another file"
+        )
     if values.dtype not in SHAPES:  # of other types GDAL makes no shapes
         values = np.unique(values, return_inverse=True)[1].reshape(values.shape).astype(np.int32)
     parts = rasterio.features.shapes(values, mask=drawn, connectivity=4, transform=transform)
@@ -134,12 +142,12 @@ def outlines_of(path: Path, grid: Grid) -> geopandas.GeoDataFrame:
 def labelled_windows(raster: Raster, labels: Any, *, tile_px: int, crs: object = None) -> Placement:
     """Cut a raster into windows of `tile_px` with the outlines that are drawn there.
 
-    labels, crs: polygons in any CRS, see `Prompts(masks=)`.
+    labels, crs: polygons in any CRS, see `Prompts.from_labels`.
     Nothing follows from what is not drawn: labels may be as incomplete as they are.
 
     Raises PromptError as `Prompts.to_pixels` does, and UsageError where no outline can be used.
     """
-    placed = Prompts(masks=labels, crs=crs).to_pixels(raster.grid, native_grid=raster.native_grid)
+    placed = Prompts.from_labels(labels, crs=crs).to_pixels(raster.grid, native_grid=raster.native_grid)
     objects = dict(_burned(placed, raster.grid))
     cut = _cut(raster, list(objects.values()), tile_px=tile_px)
     if not cut.windows:

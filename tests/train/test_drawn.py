@@ -82,6 +82,12 @@ def test_a_picture_of_labels_lies_on_the_raster(raster: Path, tmp_path: Path) ->
         read_drawn(tmp_path / "labels.png", raster, tile_px=256)
 
 
+def test_a_label_raster_without_a_crs_is_in_the_rasters_or_the_one_that_is_stated(raster: Path, tmp_path: Path) -> None:
+    labels = write(tmp_path / "labels.tif", numbered(), transform=PLACE)
+    check(read_drawn(labels, raster, tile_px=256))
+    check(read_drawn(labels, raster, labels_crs="EPSG:32633", tile_px=256))
+
+
 def test_pictures_without_a_place(tmp_path: Path) -> None:
     Image.fromarray(labelled(0).image).save(tmp_path / "scene.png")
     Image.fromarray(numbered()).save(tmp_path / "labels.png")
@@ -115,6 +121,9 @@ def test_label_rasters_that_cannot_be_right(raster: Path, tmp_path: Path) -> Non
         read_drawn(labels, raster, tile_px=256)
     with pytest.raises(UsageError, match="3 bands of uint8"):
         read_drawn(raster, raster, tile_px=256)
+    nothing = write(tmp_path / "nothing.tif", 0 * numbered(), crs="EPSG:32633", transform=PLACE)
+    with pytest.raises(UsageError, match=r"nothing\.tif: every pixel is 0 or nodata.* Fix: another file"):
+        read_drawn(nothing, raster, tile_px=256)
     (tmp_path / "torn.tif").write_bytes(labels.read_bytes()[:100])
     with pytest.raises(RasterError, match=r"torn\.tif: cannot be read as a raster"):
         read_drawn(tmp_path / "torn.tif", raster, tile_px=256)
@@ -156,6 +165,8 @@ def test_what_is_missing_is_told(tmp_path: Path, raster: Path) -> None:
     labels = write_json(tmp_path / "both", sa1b=True)
     with pytest.raises(UsageError, match="pixels of pictures, which cannot be read at --resolution"):
         read_drawn(labels, None, resolution_m=2.0, tile_px=64)
+    with pytest.raises(UsageError, match=r"pixels of pictures\. Fix: leave --labels-crs out"):
+        read_drawn(labels, None, labels_crs="EPSG:32633", tile_px=64)
     Image.fromarray(labelled(0).image[:100]).save(tmp_path / "both" / "scene.png")
     with pytest.raises(UsageError, match=r"scene\.png: 160 x 100 px: expected 160 x 160 as .*labels\.json says"):
         read_drawn(labels, None, tile_px=64)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samgeo.cli import samgeo
+from samgeo.cli.train import told
 from samgeo.errors import ModelError, OutputError, PromptError, UsageError
 from samgeo.model.frame import Frame, LongestSideFrame, NativeFrame, SquareFrame
 from samgeo.model.predict import Model
@@ -35,9 +36,9 @@ from samgeo.train import finetune, learning
 from samgeo.train.adapters import add_adapters, merge_adapters
 from samgeo.train.finetune import FineTuning, Kept, Shown, fine_tune, in_frame, save_weights
 from samgeo.train.labelled import LabelledImage
-from samgeo.train.learning import learn
+from samgeo.train.learning import Learned, learn
 from samgeo.train.metrics import Protocol, evaluate, figures
-from samgeo.train.outlines import hold_out, labelled_windows
+from samgeo.train.outlines import hold_out, labelled_windows, read_drawn
 from tests.model.seeded import TINY, picture, random_nano, seeded_model
 from tests.train.test_loop import labelled
 
@@ -251,7 +252,7 @@ def test_kept_features_are_those_of_the_shown_windows() -> None:
     assert features.stride16.dtype == torch.float16
 
 
-@pytest.mark.parametrize("settings", [{"tune": "everything"}, {"steps": 0}, {"objects": 0}])
+@pytest.mark.parametrize("settings", [{"tune": "everything"}, {"steps": 0}, {"objects": 0}, {"seed": -1}])
 def test_settings_that_cannot_be_right_are_refused(settings) -> None:
     with pytest.raises(UsageError):
         FineTuning(**settings)
@@ -264,6 +265,60 @@ def test_a_model_that_takes_no_prompts_is_refused(raster: Path, labels: Path, tm
     monkeypatch.setattr(learning, "load_network", lambda *_, **__: Other())
     with pytest.raises(ModelError, match="fast-sam-s"):
         learn(raster, labels, tmp_path / "mine.safetensors")
+
+
+@pytest.fixture
+def bare(labels: Path, tmp_path: Path) -> Path:
+    """The outlines in the raster's CRS, in a file that does not say so."""
+    path = tmp_path / "bare.gpkg"
+    outlines = geopandas.read_file(labels).to_crs("EPSG:32633")
+    with pytest.warns(UserWarning, match="'crs' was not provided"):
+        outlines.set_crs(None, allow_override=True).to_file(path)
+    return path
+
+
+def test_labels_without_a_crs_get_one(raster: Path, labels: Path, bare: Path) -> None:
+    with_one = read_drawn(labels, raster, tile_px=256)
+    for crs in ("EPSG:32633", "raster"):
+        placed = read_drawn(bare, raster, labels_crs=crs, tile_px=256)
+        assert [m.window for m in placed.windows[0].objects] == [m.window for m in with_one.windows[0].objects]
+    with pytest.raises(
+        PromptError, match=r"bare\.gpkg: no coordinate .* --labels-crs EPSG:CODE \(labels_crs= in Python\)"
+    ):
+        read_drawn(bare, raster, tile_px=256)
+    with pytest.raises(PromptError, match="--labels-crs EPSG:99999"):
+        read_drawn(bare, raster, labels_crs="EPSG:99999", tile_px=256)
+
+
+def test_the_command_names_its_own_options(raster: Path, bare: Path, tmp_path: Path) -> None:
+    few = tmp_path / "few.geojson"
+    far = geopandas.read_file(bare).head(3).set_crs("EPSG:32733").to_crs("EPSG:4326")
+    far.to_file(few)
+
+    def said(labels: Path, *options: str) -> str:
+        line = ["train", labels, raster, "-o", tmp_path / "mine.safetensors", *options]
+        done = CliRunner().invoke(samgeo, [*map(str, line)])
+        assert done.exit_code != 0
+        return done.output
+
+    assert "Fix: --labels-crs EPSG:CODE" in said(bare)
+    assert "--labels-crs states that of what has none" in said(few)
+    assert "Invalid value for '--seed': -1" in said(bare, "--seed", "-1")
+
+
+def test_nothing_is_fetched_for_bad_labels(raster: Path, bare: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(learning, "have_weights", lambda *_: pytest.fail("fetched"))
+    with pytest.raises(PromptError, match="--labels-crs"):
+        learn(raster, bare, tmp_path / "mine.safetensors", model="sam2.1-hiera-tiny")
+
+
+@pytest.mark.parametrize(("windows", "why"), [(1, "One window only"), (4, "--held-out 0")])
+def test_it_is_told_why_nothing_was_held_out(windows: int, why: str) -> None:
+    place = Path("mine")
+    done = Learned(
+        weights=place, folder=place, windows=windows, outlines=9, refused=[], judged=0, before=None, after=None
+    )
+    assert f"\n{why}: nothing was held out, so" in told(done)
 
 
 def test_what_is_read_is_never_written_over(raster: Path, labels: Path, tmp_path: Path) -> None:
@@ -287,10 +342,10 @@ def test_the_table_is_of_the_model_that_loads_the_weights(raster: Path, labels: 
     done = learn(raster, labels, mine, tile_px=96, device="cpu", settings=settings)
     with Raster(raster) as source:
         _, judged = hold_out(labelled_windows(source, labels, tile_px=96).windows, learning.HELD_OUT)
-    for weights, told in ((DEFAULT_MODEL, done.before), (mine, done.after)):
+    for weights, expected in ((DEFAULT_MODEL, done.before), (mine, done.after)):
         model = load_model(weights, device="cpu", precision="exact")
         assert isinstance(model, PyramidModel)
-        assert figures(list(evaluate(model, judged, Protocol(window_px=512)))) == told
+        assert figures(list(evaluate(model, judged, Protocol(window_px=512)))) == expected
     assert done.before != done.after
 
 
