@@ -43,7 +43,7 @@ class Crop:
     labels: tuple[str | None, ...]
     """(K,), what they are."""
     count: int
-    """How many of them are different; if fewer than K, no object of the crop is missing."""
+    """How many of them are different; if fewer than K, no object of the crop is missing but those too small to see."""
     shown: NDArray[np.int32]
     """(S, S), the classes of each pixel: bit i is set where class i of the vocabulary is drawn."""
     known: NDArray[np.int32]

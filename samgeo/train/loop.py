@@ -295,6 +295,8 @@ def train(
     loader = iter(load(batches, [step * several + k for step in range(start, end) for k in own]))
     sam.train(settings.batch_statistics)
     seen: list[dict[str, float]] = []
+    if team.number() == 0:
+        _forget_after(folder / "metrics.jsonl", start)
     began = time.monotonic()
     for step in range(start, end):
         for group in [group for optimizer in optimizers for group in optimizer.param_groups]:
@@ -394,6 +396,13 @@ def load(batches: Dataset[Batch], steps: Sequence[int]) -> DataLoader[Batch]:
     if getattr(batches, "kept", False):
         return DataLoader(batches, batch_size=None, sampler=steps)
     return DataLoader(batches, batch_size=None, sampler=steps, num_workers=1, prefetch_factor=4)
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Take out of the metrics what came after a checkpoint and comes again, and a line that was not finished."""
+    if path.exists():
+        whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
+        path.write_text("".join(f"{line}\n" for line in whole if json.loads(line)["step"] <= step))
 
 
 def _log(path: Path, step: int, seen: Sequence[Mapping[str, float]], *, seconds: float) -> None:

@@ -1,6 +1,7 @@
 """What training minimises: focal, dice and IoU losses.
 
-Kirillov et al. 2023, appendix A; Lin et al. 2017 (focal), Milletari et al. 2016 (dice).
+Kirillov et al. 2023, appendix A, in other proportions (decision 6); Lin et al. 2017 (focal), Milletari et al. 2016
+(dice).
 
 Targets are soft: the share of each cell of the decoder's grid that the object covers, so that the upsampled outline can
 run between cells.

@@ -110,6 +110,17 @@ def test_resuming_is_exact_and_the_weights_load(
     assert decoded.scores.shape == (1, 3)
 
 
+def test_metrics_of_steps_that_come_again_are_not_kept_twice(files: list[Path], tmp_path: Path) -> None:
+    settings = TrainSettings(steps=2, decay_steps=2, layouts=LAYOUTS)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    for step in (1, 2):
+        torch.manual_seed(0)
+        train(nano.build_nano(), Batches({"a": files}, {"a": 1}, settings), settings, tmp_path / "run", stop_after=step)
+        steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()] if metrics.exists() else []
+        assert steps == ([] if step == 1 else [1])
+        metrics.write_text('{"step": 1, "loss": 2.0}\n{"step": 20, "loss": 1.0}\n{"step": 40, "lo')
+
+
 @pytest.mark.parametrize(("optimizer", "tolerance"), [("adamw", 0.02), ("muon", 0.1)])  # Muon computes in 16 bit
 def test_a_checkpoint_goes_on_in_another_memory_format(
     files: list[Path], tmp_path: Path, optimizer: Optimizer, tolerance: float
