@@ -3,7 +3,8 @@
     python -m benchmarks.quality [MODEL] [--windows .train/windows/validation] [--baselines] [--out quality.md]
         [--plot calibration.png]
 
-MODEL is the name of a known model or a path to weights. The windows are made by `python -m samgeo.train.prepare`.
+MODEL is the name of a known model or a path to weights. The windows are made by `python -m samgeo.train.prepare`. After
+the table: how many clicks an IoU takes, the same objects by class and by ground resolution, and how honest scores are.
 """
 
 from __future__ import annotations
@@ -24,12 +25,17 @@ from tqdm import tqdm
 from benchmarks import calibration
 from benchmarks.baselines import TOLERANCES, filled_box, grabcut, region_growing
 from samgeo.errors import SamgeoError, UsageError
+from samgeo.model.vocabulary import CLASSES, class_of
 from samgeo.model.weights import load_model
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.metrics import Figures, Protocol, Trial, by_source, choose_windows, evaluate, over_sources
 
 COLUMNS = ("box", "click", "best", "click_3", "click_5")
 HEADINGS = ("box", "1 click", "best of 3", "3 clicks", "5 clicks")
+TARGETS = {".80": "80", ".85": "85", ".90": "90"}
+"""IoU to reach, and how the fields of `Figures` end that say how many clicks it takes."""
+RESOLUTIONS = ((0.15, "0 to 0.15 m"), (0.5, "0.15 to 0.5 m"), (2.0, "0.5 to 2 m"), (float("inf"), "2 m and more"))
+"""Ground metres a pixel that a group stays under, and its name; the names are in alphabetical order."""
 FLOORS: dict[str, Callable[[LabelledImage], list[float] | None]] = {
     "filled box": filled_box,
     "GrabCut": grabcut,
@@ -70,6 +76,35 @@ def table(trials: Sequence[Trial], floors: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def clicks_table(trials: Sequence[Trial]) -> str:
+    """Markdown, one row an IoU: clicks to reach it and the share of objects that do, as means over sources."""
+    mean, most = over_sources(by_source(trials)), max(len(trial.clicks) for trial in trials)
+    lines = [f"| IoU to reach | clicks, {most} where it is not reached | reached |", "|---|---|---|"]
+    for target, ending in TARGETS.items():
+        clicks, reached = (getattr(mean, f"{name}_{ending}") for name in ("clicks", "reached"))
+        lines.append(f"| {target} | {clicks:.2f} | {reached:.0%} |")
+    return "\n".join(lines)
+
+
+def group_table(heading: str, trials: Sequence[Trial], key: Callable[[Trial], str]) -> str:
+    """Markdown, one row a group of objects that `key` makes; means over objects."""
+    lines = ["| " + " | ".join((heading, "objects", *HEADINGS)) + " |", "|" + "---|" * (2 + len(HEADINGS))]
+    lines += [_row(name, figures, []) for name, figures in by_source(trials, key).items()]
+    return "\n".join(lines)
+
+
+def class_name(trial: Trial) -> str:
+    """The class that the object's label means; the label itself where no class has it."""
+    number = class_of(trial.label)
+    return trial.label or "no label" if number is None else CLASSES[number]
+
+
+def resolution_name(trial: Trial) -> str:
+    """The group of the image's ground resolution."""
+    size_m = trial.gsd_m
+    return "unknown" if size_m is None else next(name for end_m, name in RESOLUTIONS if size_m < end_m)
+
+
 def _row(name: str, figures: Figures, floors: Sequence[float]) -> str:
     values = [*(getattr(figures, column) for column in COLUMNS), *floors]
     return " | ".join([f"| {name}", str(figures.objects), *(f"{value:.3f}" for value in values)]) + " |"
@@ -108,6 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     seconds = time.monotonic() - started
     text = table(trials, measure_floors(windows) if options.baselines else {})
+    text += f"\n\n{clicks_table(trials)}"
+    text += f"\n\n{group_table('class', trials, class_name)}"
+    text += f"\n\n{group_table('ground resolution', trials, resolution_name)}"
     text += f"\n\n{calibration.table(trials)}"
     text += f"\n\n{model.name} ({model.sha256[:12]}, {model.precision}), {len(windows)} windows, {seconds:.0f} s\n"
     print(text)

@@ -4,6 +4,10 @@ SAM's protocol (Kirillov et al. 2023, section 7.1 and appendix D): the first cli
 object; each next one is the deepest point of the error, on what was missed or on what was too much, whichever is
 deeper. The masks of the first click are three; the one with the best score goes on as the mask prompt of the second
 click, and from there on each click gives one mask.
+
+How many clicks an IoU takes is counted as in Sofiiuk et al. 2022 (https://arxiv.org/abs/2102.06583): an object
+that never reaches it counts as the most clicks. Theirs are at most 20, ours as many as `Protocol.clicks`, so the mean
+says little without the share that reached it.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from statistics import fmean
 
 import numpy as np
@@ -82,6 +86,18 @@ class Figures:
     """Three clicks."""
     click_5: float
     """Five clicks."""
+    clicks_80: float
+    """Clicks to reach an IoU of .80; what does not reach it counts as the most clicks."""
+    clicks_85: float
+    """The same for .85."""
+    clicks_90: float
+    """The same for .90."""
+    reached_80: float
+    """Share of the objects that reach an IoU of .80 by any of the clicks."""
+    reached_85: float
+    """The same for .85."""
+    reached_90: float
+    """The same for .90."""
 
 
 def choose_windows(images: Iterable[LabelledImage], protocol: Protocol) -> list[LabelledImage]:
@@ -125,7 +141,18 @@ def figures(trials: Sequence[Trial]) -> Figures:
         best=fmean(t.best for t in trials),
         click_3=fmean(t.clicks[min(3, len(t.clicks)) - 1] for t in trials),
         click_5=fmean(t.clicks[min(5, len(t.clicks)) - 1] for t in trials),
+        clicks_80=fmean(clicks_to(0.80, t.clicks) for t in trials),
+        clicks_85=fmean(clicks_to(0.85, t.clicks) for t in trials),
+        clicks_90=fmean(clicks_to(0.90, t.clicks) for t in trials),
+        reached_80=fmean(max(t.clicks) >= 0.80 for t in trials),
+        reached_85=fmean(max(t.clicks) >= 0.85 for t in trials),
+        reached_90=fmean(max(t.clicks) >= 0.90 for t in trials),
     )
+
+
+def clicks_to(target: float, reached: Sequence[float]) -> int:
+    """Clicks until an IoU of `target`, given the IoU after 1, 2, ... clicks; all of them where it is never reached."""
+    return next((count for count, value in enumerate(reached, start=1) if value >= target), len(reached))
 
 
 def by_source(trials: Iterable[Trial], key: Callable[[Trial], str] = lambda t: t.source) -> dict[str, Figures]:
@@ -255,11 +282,6 @@ def _source(labelled: LabelledImage) -> str:
 
 
 def _mean(group: Sequence[Figures]) -> Figures:
-    return Figures(
-        objects=sum(one.objects for one in group),
-        box=fmean(one.box for one in group),
-        click=fmean(one.click for one in group),
-        best=fmean(one.best for one in group),
-        click_3=fmean(one.click_3 for one in group),
-        click_5=fmean(one.click_5 for one in group),
-    )
+    names = [field.name for field in fields(Figures) if field.name != "objects"]
+    means = {name: fmean(getattr(one, name) for one in group) for name in names}
+    return Figures(objects=sum(one.objects for one in group), **means)

@@ -15,8 +15,10 @@ from samgeo.train.metrics import (
     Trial,
     by_source,
     choose_windows,
+    clicks_to,
     deepest,
     evaluate,
+    figures,
     iou,
     next_click,
     over_sources,
@@ -34,15 +36,15 @@ def labelled(seed=1, *, source="a/b", height=96, width=130):
     return LabelledImage(image=scene.image, objects=objects, source=source, gsd_m=None, complete=True), scene
 
 
-def trial(source, value):
+def trial(source, value, *, clicks=None, label=None, gsd_m=None):
     return Trial(
         source=source,
-        label=None,
-        gsd_m=None,
+        label=label,
+        gsd_m=gsd_m,
         area_px=100,
         box=value,
         best=value,
-        clicks=(value,) * 5,
+        clicks=clicks or (value,) * 5,
         box_score=1,
         click_score=1,
     )
@@ -190,6 +192,60 @@ def test_sources_weigh_the_same_and_views_of_one_source_count_once():
     assert by_source(trials, key=lambda t: "all")["all"].objects == 11
 
 
+SLOW, QUICK, NEVER = (0.1, 0.5, 0.79, 0.8, 0.86), (0.95, 0.7, 0.7, 0.7, 0.7), (0.2, 0.3, 0.4, 0.5, 0.6)
+"""IoU after one to five clicks."""
+
+
+def test_clicks_are_counted_until_an_iou_is_reached_and_all_of_them_where_it_never_is():
+    assert [clicks_to(target, SLOW) for target in (0.05, 0.8, 0.85, 0.9)] == [1, 4, 5, 5]
+    assert [clicks_to(target, QUICK) for target in (0.8, 0.95, 0.96)] == [1, 1, 5]
+    assert clicks_to(0.8, NEVER[:3]) == 3
+
+
+def test_figures_say_how_many_clicks_an_iou_takes_and_how_many_objects_reach_it():
+    made = figures([trial("a", 0.5, clicks=clicks) for clicks in (SLOW, QUICK, NEVER, NEVER)])
+    assert (made.clicks_80, made.clicks_85, made.clicks_90) == (15 / 4, 16 / 4, 16 / 4)
+    assert (made.reached_80, made.reached_85, made.reached_90) == (0.5, 0.5, 0.25)
+
+
+def test_the_table_of_clicks_is_the_mean_over_sources():
+    trials = [trial("a", 0.5, clicks=QUICK), *[trial("b", 0.5, clicks=clicks) for clicks in (SLOW, NEVER)]]
+    assert quality.clicks_table(trials).splitlines() == [
+        "| IoU to reach | clicks, 5 where it is not reached | reached |",
+        "|---|---|---|",
+        "| .80 | 2.75 | 75% |",
+        "| .85 | 3.00 | 75% |",
+        "| .90 | 3.00 | 50% |",
+    ]
+
+
+def test_objects_are_grouped_by_what_their_label_means():
+    labels = {"house": 0.2, "building": 0.4, "solar panel group": 0.5, "vegetation": 0.6, None: 0.7}
+    trials = [trial("a", value, label=label) for label, value in labels.items()]
+    heading, _, *rows = quality.group_table("class", trials, quality.class_name).splitlines()
+    assert heading == "| class | objects | box | 1 click | best of 3 | 3 clicks | 5 clicks |"
+    assert rows == [
+        "| building | 2 | 0.300 | 0.300 | 0.300 | 0.300 | 0.300 |",
+        "| no label | 1 | 0.700 | 0.700 | 0.700 | 0.700 | 0.700 |",
+        "| solar panel | 1 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 |",
+        "| vegetation | 1 | 0.600 | 0.600 | 0.600 | 0.600 | 0.600 |",
+    ]
+
+
+def test_objects_are_grouped_by_ground_resolution_the_finest_first():
+    sizes = (10, 2, None, 1.99, 0.5, 0.15, 0.149)
+    groups = by_source([trial("a", 1, gsd_m=size) for size in sizes], quality.resolution_name)
+    assert {name: one.objects for name, one in groups.items()} == {
+        "0 to 0.15 m": 1,
+        "0.15 to 0.5 m": 1,
+        "0.5 to 2 m": 2,
+        "2 m and more": 2,
+        "unknown": 1,
+    }
+    names = [name for _, name in quality.RESOLUTIONS]
+    assert list(groups) == [*names, "unknown"]
+
+
 def test_the_filled_box_is_the_share_of_the_box():
     image, _ = labelled(4)
     for value, mask in zip(filled_box(image), image.objects, strict=True):
@@ -232,6 +288,9 @@ def test_the_table_has_a_row_for_each_source_and_one_for_the_mean(tmp_path, monk
     assert "| made |" in text
     assert "**mean over sources**" in text
     assert "growing 24 | growing 48 | growing, best |" in text
+    assert "| .90 | " in text
+    assert "| no label | " in text
+    assert "| unknown | " in text
     assert out.read_text().splitlines()[0].startswith("| source | objects | box")
     assert len(trials.read_text().splitlines()) >= 4
 
