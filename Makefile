@@ -1,7 +1,8 @@
 # make demo     see it work: environment, installation, a scene, a GeoPackage and a picture
 # make test     the whole suite             make lint    format, style, types, layers
 # make sweep    the suite with 20 times the property examples, and the tests marked `sweep`; about an hour
-# make quality  how good MODEL is on the windows that `python -m samgeo.train.prepare` made, beside the baselines
+# make quality  how good MODEL is on the windows that `python -m samgeo.train.prepare` made: prompted, beside the baselines,
+#               then without prompts and by a word on the sources of EVERYTHING and WORDS
 # make speed    how fast it is; with REFERENCES, a folder with clones of segment-anything and sam2, beside those
 # make plugin   the zip that QGIS installs      make plugin-test   its tests on Qt 6 and in real QGIS, installed if it can be
 # make offline  a folder from which the plugin installs the engine without a network, for this system and Python
@@ -28,6 +29,8 @@ OFFLINE ?= dist/offline
 TESTS ?= tests
 WORKERS ?= 2
 MODEL ?= samgeo-nano
+EVERYTHING ?= buildings_oam_uganda fields_naip_us solar_gsi_japan trees_neon
+WORDS ?= building:buildings_oam_uganda field:fields_naip_us solar:solar_gsi_japan
 REFERENCES ?=
 
 BIN := $(VENV)/bin
@@ -78,6 +81,8 @@ lint: dev
 # GrabCut joins the table where OpenCV is installed (opencv-python-headless).
 quality: venv
 	@$(BIN)/python -m benchmarks.quality $(MODEL) --baselines
+	@$(BIN)/python -m benchmarks.words everything $(EVERYTHING) --model $(MODEL)
+	@$(foreach pair,$(WORDS),$(BIN)/python -m benchmarks.words $(subst :, ,$(pair)) --model $(MODEL);)
 
 # The references import torchvision, sam2 also hydra and iopath; put what they need on PYTHONPATH.
 SPEED := $(BIN)/python -m benchmarks.speed
