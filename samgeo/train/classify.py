@@ -1,8 +1,7 @@
 """Teach the class head of a trained network what its masks show. Nothing else changes.
 
-Masks are the true ones and those that the network draws for a click or a box, of objects and of places where there may
-be none. What a source's labels say of a mask is learned, and no more: in a source that draws buildings alone, a mask
-that is no building may be a field.
+Masks are the true ones and those that the network draws for a click or a box. What a source's labels say of a mask is
+learned, and no more: in a source that draws buildings alone, a mask that is no building may be a field.
 """
 
 from __future__ import annotations
@@ -12,22 +11,16 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from samgeo.model.classes import ClassHead, pool, to_cells
 from samgeo.model.sam import Features, Sam
 from samgeo.model.vocabulary import CLASSES, class_of
 from samgeo.train.crops import Crop
-from samgeo.train.interaction import STRIDE_PX
 from samgeo.train.loop import Batches, simulate
 
-SAME = 0.6
-"""A mask with at least this IoU with an object shows that object."""
-LITTLE = 0.4
-"""A mask of which at most this share is drawn as some class shows no object of that class."""
-PLACES, PLACE_PX = 8, 12
-"""How many squares of a crop are asked for as if they were objects, and their side."""
+SAME, OTHER = 0.6, 0.2
+"""A mask with at least the first IoU with an object shows that object; with at most the second it does not."""
 PASSES = 30
 """How often what was gathered is gone through."""
 
@@ -81,60 +74,40 @@ def teach_classes(sam: Sam, batches: Batches, *, steps: int, learning_rate: floa
 
 @torch.no_grad()
 def _gather(sam: Sam, batches: Batches, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """What masks look like (n, F), their classes (n, K) as 0 or 1, and how much these are known (n, K), from 0 to 1."""
+    """What masks look like (n, F), their classes (n, K) as 0 or 1, and where these are known (n, K) as 0 or 1."""
     known = known_classes(batches)
     for step in range(steps):
         generator = torch.Generator().manual_seed((seed << 32) + step)
         for name, crop in batches.crops(step):
             image = torch.from_numpy(np.array(crop.image)).permute(2, 0, 1)[None].float() / 255
             features = sam.encode(image)
-            true = torch.from_numpy(crop.masks[: crop.count])
-            drawn = [_drawn(sam, features, asked, generator) for asked in (true, _places(len(true[0]), generator))]
-            masks = torch.cat([to_cells(true), *drawn])
+            masks = _masks(sam, features, crop, generator)
             yield (pool(features, masks), *_truth(masks, crop, known[name]))
 
 
-def _drawn(sam: Sam, features: Features, objects: Tensor, generator: torch.Generator) -> Tensor:
-    """(n, h, w) bool: what the network draws of (N, S, S) objects at once, for a box or a click on each."""
+def _masks(sam: Sam, features: Features, crop: Crop, generator: torch.Generator) -> Tensor:
+    """(n, h, w) bool: the true masks, and those that the network draws of each object at once."""
+    objects = torch.from_numpy(crop.masks[: crop.count])
     (first,) = simulate(sam, features.repeat(len(objects)), objects, rounds=1, generator=generator)
     drawn = first.answer.logits.flatten(0, 1) > 0  # (4 N, h, w)
-    return drawn[drawn.flatten(1).any(dim=1)]
-
-
-def _places(size_px: int, generator: torch.Generator) -> Tensor:
-    """(PLACES, S, S) bool: small squares anywhere."""
-    corners = torch.randint(size_px - PLACE_PX, (PLACES, 2), generator=generator)
-    places = torch.zeros(PLACES, size_px, size_px, dtype=torch.bool)
-    for place, (row, col) in zip(places, corners.tolist(), strict=True):
-        place[row : row + PLACE_PX, col : col + PLACE_PX] = True
-    return places
+    return torch.cat([to_cells(torch.from_numpy(crop.masks[: crop.count])), drawn[drawn.flatten(1).any(dim=1)]])
 
 
 def _truth(masks: Tensor, crop: Crop, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Classes of masks (n, K), as 0 or 1, and how much they are known (n, K), from 0 to 1.
-
-    known: classes that all images of the source draw, wherever an image says anything.
-    """
+    """Classes of masks (n, K), and where they are known (n, K), as 0 or 1."""
     flat, true = masks.flatten(1).float(), to_cells(torch.from_numpy(crop.masks[: crop.count])).flatten(1).float()
     common = flat @ true.T
     iou = common / (flat.sum(dim=1)[:, None] + true.sum(dim=1)[None] - common).clamp(min=1)  # (n, N)
     best, which = iou.max(dim=1)
     numbers = [class_of(label) for label in crop.labels]
-    target = torch.zeros(len(masks), len(CLASSES))
-    of_group = (known.int() << torch.arange(len(CLASSES), dtype=torch.int32)).sum().int().numpy()
-    judged = np.where(crop.known != 0, crop.known | of_group, np.int32(0))
-    counts = 0.3 * ((_share(flat, judged) > 0.9) & (_share(flat, crop.shown) <= LITTLE)).float()
+    target, counts = torch.zeros(len(masks), len(CLASSES)), torch.zeros(len(masks), len(CLASSES))
+    whole = crop.count < len(crop.masks)
     for row, (value, index) in enumerate(zip(best.tolist(), which.tolist(), strict=True)):
         number = numbers[index]
         if value >= SAME:
             counts[row] = 1.0 if number is not None else known.float()  # a labelled object is of no other class
             if number is not None:
                 target[row, number] = 1
+        elif value <= OTHER and whole:
+            counts[row] = 0.3 * known.float()
     return target, counts
-
-
-def _share(masks: Tensor, classes: NDArray[np.int32]) -> Tensor:
-    """(n, h w) and (S, S) of bits -> (n, K), the share of each mask with each bit."""
-    cells = torch.from_numpy(classes[STRIDE_PX // 2 :: STRIDE_PX, STRIDE_PX // 2 :: STRIDE_PX].copy()).flatten()
-    bits = (cells[:, None] >> torch.arange(len(CLASSES), dtype=torch.int32)) & 1  # (h w, K)
-    return masks @ bits.float() / masks.sum(dim=1, keepdim=True).clamp(min=1)

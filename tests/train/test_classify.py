@@ -13,13 +13,12 @@ from samgeo.model.classes import pool
 from samgeo.model.sam import Sam
 from samgeo.model.spec import MODELS
 from samgeo.model.vocabulary import CLASSES
-from samgeo.train.classify import _truth, known_classes, teach_classes
-from samgeo.train.crops import Crop
+from samgeo.train.classify import known_classes, teach_classes
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.loop import Batches, TrainSettings
 from tests.train.test_loop import labelled
 
-BUILDING, WATER, SHIP = (CLASSES.index(name) for name in ("building", "water", "ship"))
+BUILDING, WATER = CLASSES.index("building"), CLASSES.index("water")
 
 
 def coloured(seed: int, *, complete: bool = True) -> LabelledImage:
@@ -65,33 +64,3 @@ def test_it_tells_white_from_dim(tmp_path: Path) -> None:
     white = torch.tensor([m.label == "roof" for m in image.objects])
     assert (chances[:, BUILDING] > chances[:, WATER])[white].float().mean() > 0.75
     assert (chances[:, WATER] > chances[:, BUILDING])[~white].float().mean() > 0.7
-
-
-def test_a_mask_around_little_of_a_roof_shows_none_and_a_part_of_it_is_not_judged() -> None:
-    roof = np.zeros((64, 64), dtype=bool)
-    roof[16:48, 16:48] = True
-    every = 1 << BUILDING | 1 << WATER
-    crop = Crop(
-        image=np.zeros((64, 64, 3), np.uint8),
-        masks=roof[None].repeat(2, axis=0),
-        labels=("roof", "roof"),
-        count=1,
-        shown=roof * np.int32(1 << BUILDING),
-        known=np.where(np.arange(64)[None] < 56, np.int32(every), np.int32(1 << WATER)).repeat(64, axis=0),
-    )
-    masks = torch.zeros(5, 16, 16, dtype=torch.bool)
-    masks[0, 4:12, 4:12] = True  # the roof
-    masks[1, 4:8, 4:8] = True  # a quarter of it
-    masks[2, 2:6, 2:6] = True  # a corner of it and what lies beside
-    masks[3, :, 14:] = True  # where nobody says what is a building
-    masks[4, :4, :] = True  # mostly known
-    known = torch.zeros(len(CLASSES), dtype=torch.bool)
-    known[SHIP] = True
-    target, counts = _truth(masks, crop, known)
-    assert target.nonzero().tolist() == [[0, BUILDING]]
-    assert (counts[0] == 1).all()
-    judged = counts[1:] > 0
-    assert judged[:, BUILDING].tolist() == [False, True, False, False]
-    assert judged[:, WATER].tolist() == [True, True, True, True]
-    assert judged[:, SHIP].all()
-    assert not judged[:, [k for k in range(len(CLASSES)) if k not in {BUILDING, WATER, SHIP}]].any()
