@@ -34,7 +34,9 @@ import samgeo
 from samgeo.errors import SamgeoError, UsageError
 from samgeo.evaluation import Evaluation
 from samgeo.grid import Grid
+from samgeo.model.class_finder import ClassFinder
 from samgeo.model.contract import PromptableModel
+from samgeo.model.pyramid import PyramidModel
 from samgeo.model.vocabulary import class_of
 from samgeo.model.weights import load_model
 from samgeo.pixels import Mask
@@ -64,7 +66,10 @@ def read_windows(folder: Path, source: str) -> list[LabelledImage]:
 
 
 def compare(windows: Iterable[LabelledImage], word: str, model: PromptableModel) -> Evaluation:
-    """What the model finds by a word, or without one, in all windows, beside what is labelled there."""
+    """What the model finds by a word, or without one, in all windows, beside what is labelled there.
+
+    Raises UsageError where nothing of that is labelled.
+    """
     found: list[tuple[BaseGeometry, float]] = []
     truth: list[BaseGeometry] = []
     left_px = 0
@@ -74,6 +79,8 @@ def compare(windows: Iterable[LabelledImage], word: str, model: PromptableModel)
         found += [(_move(shape, onto), score) for shape, score in find(labelled, grid, word, model)]
         truth += [_move(mask_to_polygon(mask, grid), onto) for mask in labelled.objects if _counts(mask, word)]
         left_px += grid.width + GAP_PX
+    if not truth:
+        raise UsageError(f"{word}: nothing of {MIN_PX} px that means this is labelled there; expected objects to find")
     return samgeo.evaluate(
         geopandas.GeoDataFrame({"score": [score for _, score in found]}, geometry=[shape for shape, _ in found]),
         geopandas.GeoDataFrame(geometry=truth),
@@ -83,10 +90,15 @@ def compare(windows: Iterable[LabelledImage], word: str, model: PromptableModel)
 
 def find(labelled: LabelledImage, grid: Grid, word: str, model: PromptableModel) -> list[tuple[BaseGeometry, float]]:
     """Outline in the grid's map coordinates and score of every feature of one window."""
-    prompts = None if word == EVERYTHING else samgeo.Prompts(text=word)
+    prompts = None if word == EVERYTHING else samgeo.Prompts(text=word, text_model=finder_of(model))
     settings = Settings(use_cache=False)
     with samgeo.segment(labelled.image, prompts, model=model, grid=grid, settings=settings) as result:
         return [(feature.geometry, feature.attributes["score"]) for feature in result]
+
+
+def finder_of(model: PromptableModel) -> ClassFinder | None:
+    """What finds the words: the model where it tells classes; None, which is the built-in one, where it does not."""
+    return ClassFinder(model) if isinstance(model, PyramidModel) and model.classes else None
 
 
 def _grid(labelled: LabelledImage) -> Grid:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 
-import samgeo
 from benchmarks import words
-from benchmarks.words import EVERYTHING, compare, is_meant
+from benchmarks.words import EVERYTHING, compare, finder_of, is_meant
+from samgeo.errors import UsageError
 from samgeo.model.finder import FoundWords
+from samgeo.model.weights import load_model
 from samgeo.pixels import Mask, boxes_of
+from samgeo.train.finetune import save_weights
 from samgeo.train.labelled import LabelledImage
 from tests.oracle import OracleEmbedding, OracleModel, OracleScene
 
@@ -93,7 +94,7 @@ def test_small_objects_are_not_looked_for() -> None:
 )
 def test_a_word_is_compared_with_what_means_the_same(monkeypatch, word: str, truths: int) -> None:
     """The object without a label counts for every word."""
-    monkeypatch.setattr(samgeo, "Prompts", partial(samgeo.Prompts, text_model=AllOfThem()))
+    monkeypatch.setattr(words, "finder_of", lambda model: AllOfThem())
     result = compare([window()], word, MODEL)
     assert (result.predictions, result.truths) == (4, truths)
     assert result.thresholds[0].precision == pytest.approx(truths / 4)
@@ -108,14 +109,15 @@ def test_words_of_no_class_mean_only_themselves() -> None:
     assert is_meant("silo", EVERYTHING)
 
 
-def test_nothing_found_or_nothing_there_has_no_figures_but_a_row() -> None:
+def test_nothing_found_has_a_row_and_nothing_there_is_an_error() -> None:
     black = replace(window(), image=np.zeros((*SHAPE, 3), np.uint8))
-    nothing, strange = compare([black], EVERYTHING, MODEL), compare([window(())], EVERYTHING, MODEL)
+    nothing = compare([black], EVERYTHING, MODEL)
     assert (nothing.predictions, nothing.thresholds[0].recall, nothing.average_precision) == (0, 0, 0)
-    assert (strange.predictions, strange.truths) == (4, 0)
     assert words.row("x", "town", [black], nothing) == (
         "| x | town | 1 | 0 | 4 | nan | 0.00 | 0.00 | 0.00 | 0.00 | nan |"
     )
+    with pytest.raises(UsageError, match="nothing of 60 px"):
+        compare([window(())], EVERYTHING, MODEL)
 
 
 def run(tmp_path, monkeypatch, *sources: str, word: str = EVERYTHING) -> int:
@@ -140,7 +142,7 @@ def test_the_command_prints_a_row_for_each_source(tmp_path, monkeypatch, capsys)
 def test_the_command_with_a_word_and_one_source_says_nothing_of_incomplete_labels(
     tmp_path, monkeypatch, capsys
 ) -> None:
-    monkeypatch.setattr(samgeo, "Prompts", partial(samgeo.Prompts, text_model=AllOfThem()))
+    monkeypatch.setattr(words, "finder_of", lambda model: AllOfThem())
     assert run(tmp_path, monkeypatch, "town", word="building") == 0
     out = capsys.readouterr().out.splitlines()
     assert len(out) == 3
@@ -150,3 +152,12 @@ def test_the_command_with_a_word_and_one_source_says_nothing_of_incomplete_label
 def test_missing_windows_are_an_error_with_its_fix(tmp_path, monkeypatch, capsys) -> None:
     assert run(tmp_path, monkeypatch, "town", "moon") == 2
     assert "no windows of moon. Fix: python -m samgeo.train.prepare" in capsys.readouterr().err
+
+
+def test_a_model_that_tells_classes_finds_the_words_itself(tmp_path):
+    """Else other weights would be judged by what those in the box find."""
+    model = load_model("samgeo-nano")
+    assert finder_of(model)._head is model.plain.sam.class_head
+    save_weights(model.plain, tmp_path / "mine.safetensors", tune="all")
+    assert finder_of(load_model(tmp_path / "mine.safetensors")) is None
+    assert finder_of(MODEL) is None
