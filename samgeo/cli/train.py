@@ -99,14 +99,14 @@ def train(labels: str, raster: str | None, as_json: bool, **options: Any) -> Non
 
 def told(done: Learned) -> str:
     """What came of it as lines of text."""
-    lines = [f"{done.outlines:,} outlines in {done.windows + done.judged:,} windows"]
+    lines = [f"{done.outlines:,} outlines in {_windows(done.windows + done.judged)}"]
     lines += [f"refused: {line}" for line in done.refused]
     if done.before is None or done.after is None:
         why = "One window only" if done.windows == 1 else "--held-out 0"
         lines += [f"{why}: nothing was held out, so nothing says how good it is elsewhere."]
     else:
         lines += [
-            f"mean IoU of {done.after.objects:,} objects in {done.judged:,} windows that were not shown:",
+            f"mean IoU of {done.after.objects:,} objects in {_windows(done.judged)} that learning did not see:",
             "",
             "                         before   after",
         ]
@@ -115,6 +115,10 @@ def told(done: Learned) -> str:
         if max(done.after.box - done.before.box, done.after.click - done.before.click) < -WORSE:
             lines += ["", "It got worse: too few or wrong outlines, or too many steps."]
     return "\n".join([*lines, "", f"{done.weights}; curves in {done.folder}"])
+
+
+def _windows(count: int) -> str:
+    return "1 window" if count == 1 else f"{count:,} windows"
 
 
 FIGURES = {
