@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from samgeo.pixels import Mask
 from samgeo.train.datasets import read_coco, read_image, read_label_raster, read_semantic, read_vector
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.nano_regions import spanish_fields, urban_crowns
@@ -88,15 +89,20 @@ def _atlanta(data: Path) -> Iterator[LabelledImage]:
 
 def _spain(data: Path, *, name: str, bands: Sequence[int]) -> Iterator[LabelledImage]:
     path = data / SPAIN
-    image, source = read_image(path, bands), f"{name}/{path.stem}"
-    yield LabelledImage(image=image, objects=spanish_fields(path), source=source, gsd_m=10, complete=False)
+    yield _unlabelled(path, spanish_fields(path), name=name, bands=bands, gsd_m=10)
 
 
 def _urban(data: Path, *, name: str, bands: Sequence[int]) -> Iterator[LabelledImage]:
     for path in sorted((data / "trees_urban_naip").glob("*.tif")):
-        image, source = read_image(path, bands), f"{name}/{path.stem}"
-        objects = urban_crowns(path, path.with_suffix(".geojson"))
-        yield LabelledImage(image=image, objects=objects, source=source, gsd_m=0.6, complete=False)
+        yield _unlabelled(path, urban_crowns(path, path.with_suffix(".geojson")), name=name, bands=bands, gsd_m=0.6)
+
+
+def _unlabelled(
+    path: Path, objects: tuple[Mask, ...], *, name: str, bands: Sequence[int], gsd_m: float
+) -> LabelledImage:
+    """An image that nobody outlined, with what was found in it."""
+    image, source = read_image(path, bands), f"{name}/{path.stem}"
+    return LabelledImage(image=image, objects=objects, source=source, gsd_m=gsd_m, complete=False)
 
 
 def _landsat(data: Path, *, name: str, bands: Sequence[int]) -> Iterator[LabelledImage]:
@@ -125,45 +131,30 @@ def _ships(name: str, file: str, bands: Sequence[int] | None = None) -> Source:
     )
 
 
-def _floods(name: str, bands: Sequence[int]) -> Source:
-    read = partial(_flood, name=name, bands=bands)
-    return Source(name=name, licence=SEN1FLOODS, gsd_m=10, role="train", read=read, enlarge=(1, 3))
+def _views(
+    name: str,
+    read: Callable[..., Iterator[LabelledImage]],
+    views: dict[str, Sequence[int]],
+    *,
+    licence: str,
+    gsd_m: float,
+    note: str = "",
+) -> Iterator[Source]:
+    """Several looks at a training source, as it is and enlarged.
 
-
-def _regions(name: str, bands: Sequence[int]) -> Source:
-    return Source(
-        name=name,
-        licence=SEN1FLOODS,
-        gsd_m=10,
-        role="train",
-        read=partial(_spain, name=name, bands=bands),
-        enlarge=(1, 3),
-        note="no labels: regions of like colours; what is neither under water nor bright is called a field",
-    )
-
-
-def _rivers(name: str, bands: Sequence[int]) -> Source:
-    return Source(
-        name=name,
-        licence="masks MIT; imagery public domain (Landsat, USGS)",
-        gsd_m=90,
-        role="train",
-        read=partial(_landsat, name=name, bands=bands),
-        enlarge=(1, 3),
-        note="masks by thresholds of two bands; narrow water is not in them",
-    )
-
-
-def _urban_trees(name: str, bands: Sequence[int]) -> Source:
-    return Source(
-        name=name,
-        licence="imagery USDA NAIP (public domain); points CC BY 4.0 (Ventura et al., urban-tree-detection-data)",
-        gsd_m=0.6,
-        role="train",
-        read=partial(_urban, name=name, bands=bands),
-        enlarge=(1, 3),
-        note="points of trees: crowns are the green regions around one; other regions have no labels",
-    )
+    views: what follows the name, and the three bands that are shown. read: gets the folder of all data, name and bands.
+    """
+    for ending, bands in views.items():
+        view = f"{name}{ending}"
+        yield Source(
+            name=view,
+            licence=licence,
+            gsd_m=gsd_m,
+            role="train",
+            read=partial(read, name=view, bands=bands),
+            enlarge=(1, 3),
+            note=note,
+        )
 
 
 SOURCES: tuple[Source, ...] = (
@@ -228,13 +219,23 @@ SOURCES: tuple[Source, ...] = (
         read=partial(_semantic, name="flood_aerial", classes={255: "water"}),
         note="oblique photographs",
     ),
-    _floods("flood_s2_sen1floods11", (4, 3, 2)),
-    _floods("flood_s2_sen1floods11+infrared", (8, 4, 3)),
-    _regions("regions_s2_spain", (4, 3, 2)),
-    _regions("regions_s2_spain+infrared", (8, 4, 3)),
-    _regions("regions_s2_spain+shortwave", (12, 8, 4)),
-    _rivers("landsat_river", (1, 2, 3)),
-    _rivers("landsat_river+infrared", (2, 3, 4)),
+    *_views("flood_s2_sen1floods11", _flood, {"": (4, 3, 2), "+infrared": (8, 4, 3)}, licence=SEN1FLOODS, gsd_m=10),
+    *_views(
+        "regions_s2_spain",
+        _spain,
+        {"": (4, 3, 2), "+infrared": (8, 4, 3), "+shortwave": (12, 8, 4)},
+        licence=SEN1FLOODS,
+        gsd_m=10,
+        note="no labels: regions of like colours; what is neither under water nor bright is called a field",
+    ),
+    *_views(
+        "landsat_river",
+        _landsat,
+        {"": (1, 2, 3), "+infrared": (2, 3, 4)},
+        licence="masks MIT; imagery public domain (Landsat, USGS)",
+        gsd_m=90,
+        note="masks by thresholds of two bands; narrow water is not in them",
+    ),
     Source(
         name="landcover_dubai",
         licence="CC0 1.0 (Humans in the Loop; Mohammed Bin Rashid Space Centre)",
@@ -269,7 +270,13 @@ SOURCES: tuple[Source, ...] = (
         read=partial(_coco, name="trees_neon", file="trees_neon/boxes.json", gsd_m=0.1, complete=False, ellipses=True),
         note="boxes alone: a crown is taken for the ellipse in its box. Some crowns have none",
     ),
-    _urban_trees("trees_urban_naip", (1, 2, 3)),
-    _urban_trees("trees_urban_naip+infrared", (4, 1, 2)),
+    *_views(
+        "trees_urban_naip",
+        _urban,
+        {"": (1, 2, 3), "+infrared": (4, 1, 2)},
+        licence="imagery USDA NAIP (public domain); points CC BY 4.0 (Ventura et al., urban-tree-detection-data)",
+        gsd_m=0.6,
+        note="points of trees: crowns are the green regions around one; other regions have no labels",
+    ),
     Source(name="vehicles_aerial", licence="CC BY 3.0, CC BY-SA", gsd_m=0.15, role="never", note="boxes, no masks"),
 )

@@ -85,11 +85,13 @@ def read_drawn(
         if labels_crs is not None:
             raise UsageError(f"{path}: says what is drawn in pixels of pictures. Fix: leave --labels-crs out")
         windows: list[LabelledImage] = []
-        pictures = outlines = 0
+        pictures = outlines = held = 0
         for one in read_pictures(path, None if raster is None else Path(raster)):
             pictures, outlines = pictures + 1, outlines + len(one.objects)
-            windows += _picture_windows(one, bands=bands, tile_px=tile_px)
-            if sum(window.image.nbytes for window in windows) > MOST_BYTES:
+            found = _picture_windows(one, bands=bands, tile_px=tile_px)
+            windows += found
+            held += sum(window.image.nbytes for window in found)
+            if held > MOST_BYTES:
                 raise ResourceLimitError(
                     f"{path}: {len(windows)} windows of {tile_px} px and more do not fit into {MOST_BYTES >> 30} GB. "
                     "Fix: fewer pictures at once"
