@@ -47,7 +47,12 @@ class Features(NamedTuple):
         return 4 * self.stride16.shape[-2], 4 * self.stride16.shape[-1]
 
     def repeat(self, times: int) -> Features:
-        """Each image's features `times` over, for that many objects in each image; `units` are shared by them."""
+        """Each image's features `times` over, for that many objects in each image; `units` are shared by them.
+
+        Those of a single image stay as they are: all its objects share them.
+        """
+        if self.stride16.shape[0] == 1:
+            return self
         maps = {k: v for k in ("stride16", "stride8", "stride4") if (v := getattr(self, k)) is not None}
         return self._replace(**{k: v.repeat_interleave(times, dim=0) for k, v in maps.items()})
 

@@ -48,8 +48,8 @@ KEPT_BYTES = 2 << 30
 """What kept features may take."""
 MOST_KEPT = 8
 """Each window is kept so many times, differently turned and coloured."""
-SCORED = 60
-"""Steps of prompts that the scorer learns from."""
+SCORED, SCORED_PX = 40, 512
+"""Steps of prompts that the scorer learns from, and side of the crops that it sees, at three sizes each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +94,11 @@ class FineTuning:
 class Shown(Dataset[Batch]):
     """Windows as the network's frame shows them, turned and coloured anew; batch i follows from seed and i alone."""
 
-    def __init__(self, windows: Sequence[LabelledImage], frame: Frame, settings: FineTuning) -> None:
-        self.windows, self.frame, self.settings = windows, frame, settings
+    def __init__(
+        self, windows: Sequence[LabelledImage], frame: Frame, settings: FineTuning, *, crop_px: int | None = None
+    ) -> None:
+        """crop_px: show no more than such a square around an object."""
+        self.windows, self.frame, self.settings, self.crop_px = windows, frame, settings, crop_px
 
     def __len__(self) -> int:
         return self.settings.steps
@@ -105,6 +108,8 @@ class Shown(Dataset[Batch]):
         rng = np.random.default_rng((self.settings.seed, step))
         window = self.windows[int(rng.integers(len(self.windows)))]
         image, masks = self.show(window, rng, plain=False)
+        if self.crop_px is not None:
+            image, masks = crop(image, masks, self.crop_px, rng)
         return Batch(image, masks[:, drawn(masks.shape[1], self.settings.objects, rng)])
 
     def show(self, window: LabelledImage, rng: np.random.Generator, *, plain: bool) -> tuple[Tensor, Tensor]:
@@ -127,11 +132,14 @@ class Kept(Dataset[Batch]):
     kept = True
 
     def __init__(self, shown: Shown, sam: Sam, report: Callable[[int, int], object] | None = None) -> None:
-        """report: called with the number of encoded views and of all."""
+        """report: called with the number of encoded views and of all.
+
+        Masks are kept packed, eight pixels to a byte: as bool they would take more than the features.
+        """
         self.settings = shown.settings
         rng = np.random.default_rng(self.settings.seed)
         device = next(sam.parameters()).device
-        self.views: list[tuple[Features, Tensor]] = []
+        self.views: list[tuple[Features, NDArray[np.uint8]]] = []
         copies = MOST_KEPT
         number = 0
         while number < copies * len(shown.windows):
@@ -139,7 +147,7 @@ class Kept(Dataset[Batch]):
             image, masks = shown.show(window, rng, plain=number < len(shown.windows))
             with torch.inference_mode():
                 features = sam.encode(image.to(device))
-            self.views.append((_stored(features), masks))
+            self.views.append((_stored(features), np.packbits(masks[0], axis=2)))
             if number == 0:
                 room = KEPT_BYTES // (_bytes(self.views[0]) * len(shown.windows))
                 copies = int(min(max(room, 1), MOST_KEPT))
@@ -153,13 +161,29 @@ class Kept(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         """Features of one image, masks (1, K, H', W') bool."""
         rng = np.random.default_rng((self.settings.seed, step))
-        features, masks = self.views[rng.integers(len(self.views))]
-        return Batch(features, masks[:, drawn(masks.shape[1], self.settings.objects, rng)])
+        features, packed = self.views[rng.integers(len(self.views))]
+        chosen = packed[drawn(len(packed), self.settings.objects, rng)]
+        masks = np.unpackbits(chosen, axis=2, count=4 * features.logits_size[1]).view(np.bool_)
+        return Batch(features, torch.from_numpy(masks)[None])
 
 
 def drawn(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """(wanted,) numbers of `count` objects at random; again and again where there are fewer."""
     return np.concatenate([rng.permutation(count) for _ in range(-(-wanted // count))])[:wanted]
+
+
+def crop(image: Tensor, masks: Tensor, side_px: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """A square of at most this side around a place in one of the masks, and what is left of those that reach into it.
+
+    image: (1, 3, H, W). masks: (1, N, H, W) bool, none empty.
+    """
+    inside = masks[0, int(rng.integers(masks.shape[1]))].nonzero()
+    middle = inside[int(rng.integers(len(inside)))].tolist()
+    for axis, at in zip((2, 3), middle, strict=True):
+        length = min(side_px, image.shape[axis])
+        start = min(max(at - length // 2, 0), image.shape[axis] - length)
+        image, masks = image.narrow(axis, start, length), masks.narrow(axis, start, length)
+    return image, masks[:, masks[0].flatten(1).any(dim=1)]
 
 
 def in_frame(masks: NDArray[np.bool_], frame: Frame, shape: tuple[int, int], size: Sequence[int]) -> Tensor:
@@ -209,7 +233,8 @@ def fine_tune(
     merge_adapters(sam.image_encoder)
     if sam.mask_scorer is not None:
         sam.mask_scorer.requires_grad_(requires_grad=True)
-        calibrate(sam, shown, steps=min(SCORED, settings.steps), learning_rate=3e-4, passes=3, seed=settings.seed + 1)
+        cropped = Shown(windows, sam.frame, settings, crop_px=SCORED_PX)
+        calibrate(sam, cropped, steps=min(SCORED, settings.steps), learning_rate=3e-4, passes=3, seed=settings.seed + 1)
     sam.eval().requires_grad_(requires_grad=False)
     model.forget()
 
@@ -251,5 +276,5 @@ def _stored(features: Features) -> Features:
     return Features(**kept)
 
 
-def _bytes(view: tuple[Features, Tensor]) -> int:
-    return sum(tensor.nbytes for tensor in (*view[0], view[1]) if tensor is not None)
+def _bytes(view: tuple[Features, NDArray[np.uint8]]) -> int:
+    return sum(array.nbytes for array in (*view[0], view[1]) if array is not None)

@@ -191,8 +191,10 @@ def _cut(raster: Raster, objects: Sequence[Mask], *, tile_px: int) -> _Cut:
     windows: list[LabelledImage] = []
     shown: set[int] = set()
     blank: set[int] = set()
+    places = shapely.STRtree([_box(mask.window) for mask in objects])
     for tile in tiling:
-        near = _near(objects, tile.read)
+        touching = np.sort(places.query(_box(tile.read))).tolist()
+        near = {k: part for k in touching if (part := _seen(objects[k], tile.read)) is not None}
         if not near:
             continue
         rgb, valid = raster.read_rgb(tile.read)
@@ -205,9 +207,8 @@ def _cut(raster: Raster, objects: Sequence[Mask], *, tile_px: int) -> _Cut:
     return _Cut(windows=windows, blank=sorted(blank - shown))
 
 
-def _near(objects: Sequence[Mask], window: Window) -> dict[int, Mask]:
-    """By the numbers of the objects what of them lies in a window, in its pixels."""
-    return {k: part for k, mask in enumerate(objects) if (part := _seen(mask, window)) is not None}
+def _box(window: Window) -> shapely.Polygon:
+    return shapely.box(window.col, window.row, window.col_end, window.row_end)
 
 
 def _labelled(raster: Raster, window: Window, image: NDArray[np.uint8], objects: tuple[Mask, ...]) -> LabelledImage:

@@ -34,7 +34,7 @@ from samgeo.raster.reader import Raster
 from samgeo.tiling import Tiling
 from samgeo.train import finetune, learning
 from samgeo.train.adapters import add_adapters, merge_adapters
-from samgeo.train.finetune import FineTuning, Kept, Shown, fine_tune, in_frame, save_weights
+from samgeo.train.finetune import FineTuning, Kept, Shown, crop, fine_tune, in_frame, save_weights
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.learning import Learned, learn
 from samgeo.train.metrics import Protocol, evaluate, figures
@@ -250,6 +250,19 @@ def test_kept_features_are_those_of_the_shown_windows() -> None:
     plain = model.encode(windows[1].image).arrays()["stride16"]
     np.testing.assert_allclose(kept.views[1][0].stride16[0].float().numpy(), plain, atol=2e-3)
     assert features.stride16.dtype == torch.float16
+
+
+@given(height=st.integers(8, 40), width=st.integers(8, 40), side=st.integers(4, 50), seed=st.integers(0, 99))
+def test_a_crop_shows_a_place_in_an_object_and_what_else_is_there(height, width, side, seed) -> None:
+    masks = torch.zeros(1, 3, height, width, dtype=torch.bool)
+    masks[0, 0, :3, :3], masks[0, 1, -2:, -2:], masks[0, 2, height // 2, :] = True, True, True
+    places = torch.arange(height * width).reshape(1, 1, height, width).expand(1, 3, -1, -1)
+    shown, left = crop(places, masks, side, np.random.default_rng(seed))
+    assert shown.shape[2:] == left.shape[2:] == (min(side, height), min(side, width))
+    row, column = divmod(int(shown[0, 0, 0, 0]), width)
+    whole = masks[0, :, row : row + shown.shape[2], column : column + shown.shape[3]]
+    assert torch.equal(left[0], whole[whole.flatten(1).any(dim=1)])
+    assert left.shape[1] >= 1
 
 
 @pytest.mark.parametrize("settings", [{"tune": "everything"}, {"steps": 0}, {"objects": 0}, {"seed": -1}])
