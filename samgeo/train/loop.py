@@ -42,6 +42,8 @@ TAUGHT_LATER = ("mask_scorer.", "class_head.")
 """Parts of a network that learn from its finished masks."""
 LEFT_OUT = 0.3
 """How often a mask is left out at first, see `best_of_some`."""
+REPEATED = 0.2
+"""How often a later round brings the last mask alone and no click, as 2 of 10 of SAM's do."""
 BOX_NOISE = (0.1, 0.03, 0.01)
 """How sloppily boxes are drawn, by turns: deviation of a side as a share of the box's own."""
 LOG_EVERY = 20
@@ -196,10 +198,12 @@ def simulate(
     rounds: int,
     generator: torch.Generator,
     by_box: bool | None = None,
+    repeated: float = 0,
 ) -> Iterator[Round]:
     """A few rounds of simulated prompts on one encoding: a noisy box or a click, then clicks on what is still wrong.
 
     features: of N objects. masks: (N, S, S) bool, the true objects. by_box: what it begins with; None draws lots.
+    repeated: how often a later round has no new click, but the mask of the one before alone.
     """
     target = F.avg_pool2d(masks[:, None].float(), STRIDE_PX)  # (N, 1, h, w)
     n, device = len(masks), masks.device
@@ -220,6 +224,8 @@ def simulate(
         yield done
         if index + 1 < rounds:
             logits = answer.logits[torch.arange(n, device=device), done.picked()][:, None].detach()  # (N, 1, h, w)
+            if repeated and bool(draw(()) < repeated):
+                continue
             more, kind = next_clicks(logits, target, generator=generator)
             points, labels = torch.cat([points, more], dim=1), torch.cat([labels, kind], dim=1)
 
@@ -236,7 +242,8 @@ def interact(
     report: dict[str, Tensor] = {}
     begin_by_box = bool(torch.rand((), generator=generator, device=masks.device) < 0.5)
     begin = partial(simulate, sam, features, masks, generator=generator)
-    for done in chain(begin(rounds=1, by_box=not begin_by_box), begin(rounds=rounds, by_box=begin_by_box)):
+    further = begin(rounds=rounds, by_box=begin_by_box, repeated=REPEATED)
+    for done in chain(begin(rounds=1, by_box=not begin_by_box), further):
         logits, iou, _ = done.answer
         losses = mask_loss(logits, done.target)  # (N, 4)
         picked = losses[:, :1].mean()

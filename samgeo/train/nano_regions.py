@@ -1,6 +1,6 @@
-"""What stands out in imagery that has no outlines: fields of a scene in Spain, crowns and roofs of towns in California.
+"""What stands out in imagery that has no outlines: fields of Spain, crowns and roofs of California, land around ships.
 
-Both have a band of near infrared, which tells plants from shadows, water and roofs. Numbers are those of the imagery.
+The first two have near infrared, which tells plants from shadows, water and roofs. Numbers are those of the imagery.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ CROWN_PX = 900
 CROWN_DEPTH_PX, OTHER_DEPTH_PX = 3, 5
 """How far the innermost pixel of a crown, and of another region, is at least from the outline."""
 OTHER_SCORE = 0.75
-"""Least score of a region that is no crown."""
+"""Least score of a region that is neither a field nor a crown."""
+PORT_PX = 60
+"""Smallest region around ships: a roof of 10 m imagery."""
 SHADOW = 0.6
 """What is not brighter than this share of the image's median is a shadow."""
 
@@ -55,6 +57,18 @@ def urban_crowns(path: Path, points: Path) -> tuple[Mask, ...]:
     trees = _trees(path, points, values.shape[:2])
     dark = SHADOW * float(np.median(values.mean(axis=2)))
     return tuple(_crowns_and_others(_regions(values), values, trees, dark))
+
+
+def around_ships(image: NDArray[np.uint8], ships: Sequence[Mask]) -> tuple[Mask, ...]:
+    """Roofs, quays, basins and fields in an (H, W, 3) image of a port; what has a ship in it is left out."""
+    taken = np.zeros(image.shape[:2], dtype=bool)
+    for ship in ships:
+        taken[ship.window.slices()] |= ship.pixels
+    return tuple(
+        region
+        for region in _regions(image.astype(np.float32))
+        if region.score >= OTHER_SCORE and region.area_px >= PORT_PX and not _pixels(region, taken).any()
+    )
 
 
 def _crowns_and_others(

@@ -16,7 +16,7 @@ from typing import Literal
 from samgeo.pixels import Mask
 from samgeo.train.datasets import read_coco, read_image, read_label_raster, read_semantic, read_vector
 from samgeo.train.labelled import LabelledImage
-from samgeo.train.nano_regions import spanish_fields, urban_crowns
+from samgeo.train.nano_regions import around_ships, spanish_fields, urban_crowns
 
 Role = Literal["train", "validation", "never"]
 
@@ -26,6 +26,7 @@ GSI_SOLAR = "Public Data License 1.0 (Geospatial Information Authority of Japan,
 SENTINEL = "contains modified Copernicus Sentinel data"
 SEN1FLOODS = f"CC BY 4.0 (Sen1Floods11); {SENTINEL}"
 SPAIN = Path("flood_s2_sen1floods11", "spain_s2_13band_int16.tif")
+SHIPS_HELD_OUT = ("durban*", "cartagena*")
 DUBAI_CLASSES = {1: "building", 2: "land", 3: "road", 4: "vegetation", 5: "water"}
 
 
@@ -97,6 +98,13 @@ def _urban(data: Path, *, name: str, bands: Sequence[int]) -> Iterator[LabelledI
         yield _unlabelled(path, urban_crowns(path, path.with_suffix(".geojson")), name=name, bands=bands, gsd_m=0.6)
 
 
+def _ports(data: Path, *, name: str, bands: Sequence[int]) -> Iterator[LabelledImage]:
+    file = "instances_uint16.json" if 4 in bands else "instances.json"
+    for port in read_coco(data / "ships_s2" / file, name=name, bands=bands, gsd_m=8, complete=False):
+        if not any(fnmatchcase(port.source, f"{name}/{held_out}") for held_out in SHIPS_HELD_OUT):
+            yield replace(port, objects=around_ships(port.image, port.objects))
+
+
 def _unlabelled(
     path: Path, objects: tuple[Mask, ...], *, name: str, bands: Sequence[int], gsd_m: float
 ) -> LabelledImage:
@@ -124,7 +132,7 @@ def _ships(name: str, file: str, bands: Sequence[int] | None = None) -> Source:
         licence=f"annotations MIT; imagery {SENTINEL}",
         gsd_m=8,
         role="train",
-        held_out=("durban*", "cartagena*"),
+        held_out=SHIPS_HELD_OUT,
         read=partial(_coco, name=name, file=f"ships_s2/{file}", gsd_m=8, bands=bands),
         enlarge=(1, 3),
         note="10 Mercator metres are 5 to 9 m on the ground; many ships are smaller than 60 px",
@@ -277,6 +285,14 @@ SOURCES: tuple[Source, ...] = (
         licence="imagery USDA NAIP (public domain); points CC BY 4.0 (Ventura et al., urban-tree-detection-data)",
         gsd_m=0.6,
         note="points of trees: crowns are the green regions around one; other regions have no labels",
+    ),
+    *_views(
+        "ports_s2",
+        _ports,
+        {"": (1, 2, 3), "+infrared": (4, 3, 2)},
+        licence=SENTINEL,
+        gsd_m=8,
+        note="no labels: regions of like colours around the ships of ships_s2",
     ),
     Source(name="vehicles_aerial", licence="CC BY 3.0, CC BY-SA", gsd_m=0.15, role="never", note="boxes, no masks"),
 )
