@@ -46,18 +46,18 @@ WEIGHTS = {
     "buildings_oam_tanzania": 1.4,
     "buildings_oam_uganda": 1.2,
     "fields_naip_us": 2.0,
-    "ships_s2": 2.0,
+    "ships_s2": 1.6,
     "solar_gsi_japan": 2.0,
     "roads_gsi_japan": 3.0,
     "trees_neon": 1.8,
     "trees_urban_naip": 1.2,
     "landcover_dubai": 0.8,
-    "forest_amazon_s2": 1.5,
+    "forest_amazon_s2": 1.2,
     "regions_s2_spain": 1.4,
     "landsat_river": 0.6,
-    "flood_aerial": 1.2,
+    "flood_aerial": 0.6,
     "flood_s2_sen1floods11": 0.3,
-    "ports_s2": 0.8,
+    "ports_s2": 0.5,
 }
 """How often each group is drawn from, in proportion; a source's enlarged and recoloured copies count with it."""
 
