@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from samgeo.pixels import Mask
 from samgeo.train.metrics import iou
+from samgeo.train.nano_regions import PORT_PX, around_ships
 from samgeo.train.regions import FRAGMENT_PX, SAME, find_regions, join
 
 
@@ -67,3 +68,18 @@ def test_what_hardly_differs_is_joined_at_any_scale_and_what_does_at_none() -> N
     assert len(np.unique(halves)) == 2
     assert (halves[:, :8] == halves[0, 0]).all()
     assert len(np.unique(join(values, 1e3))) == 1
+
+
+def test_around_ships_are_roofs_and_no_ships() -> None:
+    image = np.random.default_rng(0).integers(40, 48, (96, 96, 3)).astype(np.uint8)
+    roof, ship, hut = np.s_[10:24, 10:30], np.s_[60:68, 20:44], np.s_[20:26, 70:76]
+    for place in (roof, ship, hut):
+        image[place] += 150
+    hull = np.zeros((96, 96), dtype=bool)
+    hull[ship] = True
+    (found,) = around_ships(image, [Mask.from_array(hull)])
+    drawn = np.zeros((96, 96), dtype=bool)
+    drawn[roof] = True
+    assert iou(found, Mask.from_array(drawn)) > 0.95
+    without = around_ships(image, [])
+    assert len(without) == 2, f"what is smaller than {PORT_PX} px is left out, the ship is not known"
