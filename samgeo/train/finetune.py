@@ -32,6 +32,7 @@ from samgeo.model.frame import Frame
 from samgeo.model.predict import Model
 from samgeo.model.sam import Features, Sam
 from samgeo.model.weights import NO_CLASSES
+from samgeo.pixels import Window
 from samgeo.train.adapters import add_adapters, merge_adapters
 from samgeo.train.calibrate import calibrate
 from samgeo.train.colours import vary_colours
@@ -107,9 +108,9 @@ class Shown(Dataset[Batch]):
         """image (1, 3, H', W') as prepared, masks (1, K, H', W') bool."""
         rng = np.random.default_rng((self.settings.seed, step))
         window = self.windows[int(rng.integers(len(self.windows)))]
-        image, masks = self.show(window, rng, plain=False)
         if self.crop_px is not None:
-            image, masks = crop(image, masks, self.crop_px, rng)
+            window = around(window, self.crop_px, rng)
+        image, masks = self.show(window, rng, plain=False)
         return Batch(image, masks[:, drawn(masks.shape[1], self.settings.objects, rng)])
 
     def show(self, window: LabelledImage, rng: np.random.Generator, *, plain: bool) -> tuple[Tensor, Tensor]:
@@ -172,18 +173,15 @@ def drawn(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64
     return np.concatenate([rng.permutation(count) for _ in range(-(-wanted // count))])[:wanted]
 
 
-def crop(image: Tensor, masks: Tensor, side_px: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """A square of at most this side around a place in one of the masks, and what is left of those that reach into it.
-
-    image: (1, 3, H, W). masks: (1, N, H, W) bool, none empty.
-    """
-    inside = masks[0, int(rng.integers(masks.shape[1]))].nonzero()
-    middle = inside[int(rng.integers(len(inside)))].tolist()
-    for axis, at in zip((2, 3), middle, strict=True):
-        length = min(side_px, image.shape[axis])
-        start = min(max(at - length // 2, 0), image.shape[axis] - length)
-        image, masks = image.narrow(axis, start, length), masks.narrow(axis, start, length)
-    return image, masks[:, masks[0].flatten(1).any(dim=1)]
+def around(window: LabelledImage, side_px: int, rng: np.random.Generator) -> LabelledImage:
+    """A square of at most this side around a place in one of the objects, and what of them reaches into it."""
+    mask = window.objects[int(rng.integers(len(window.objects)))]
+    place = np.argwhere(mask.pixels)[int(rng.integers(mask.area_px))] + (mask.window.row, mask.window.col)
+    shape = np.array(window.image.shape[:2])
+    side = np.minimum(side_px, shape)
+    row, col = np.clip(place - side // 2, 0, shape - side).tolist()
+    square = Window(row=row, col=col, height=int(side[0]), width=int(side[1]))
+    return window.crop(square, min_share=0)
 
 
 def in_frame(masks: NDArray[np.bool_], frame: Frame, shape: tuple[int, int], size: Sequence[int]) -> Tensor:

@@ -61,13 +61,10 @@ def urban_crowns(path: Path, points: Path) -> tuple[Mask, ...]:
 
 def around_ships(image: NDArray[np.uint8], ships: Sequence[Mask]) -> tuple[Mask, ...]:
     """Roofs, quays, basins and fields in an (H, W, 3) image of a port; what has a ship in it is left out."""
-    taken = np.zeros(image.shape[:2], dtype=bool)
-    for ship in ships:
-        taken[ship.window.slices()] |= ship.pixels
     return tuple(
         region
         for region in _regions(image.astype(np.float32))
-        if region.score >= OTHER_SCORE and region.area_px >= PORT_PX and not _pixels(region, taken).any()
+        if region.score >= OTHER_SCORE and region.area_px >= PORT_PX and not any(map(region.common_px, ships))
     )
 
 

@@ -29,12 +29,12 @@ from samgeo.model.pyramid import PyramidModel
 from samgeo.model.spec import DEFAULT_MODEL
 from samgeo.model.weights import load_model
 from samgeo.pipeline.tilejob import encode
-from samgeo.pixels import PixelPrompts
+from samgeo.pixels import Mask, PixelPrompts
 from samgeo.raster.reader import Raster
 from samgeo.tiling import Tiling
 from samgeo.train import finetune, learning
 from samgeo.train.adapters import add_adapters, merge_adapters
-from samgeo.train.finetune import FineTuning, Kept, Shown, crop, fine_tune, in_frame, save_weights
+from samgeo.train.finetune import FineTuning, Kept, Shown, around, fine_tune, in_frame, save_weights
 from samgeo.train.labelled import LabelledImage
 from samgeo.train.learning import Learned, learn
 from samgeo.train.metrics import Protocol, evaluate, figures
@@ -254,15 +254,19 @@ def test_kept_features_are_those_of_the_shown_windows() -> None:
 
 @given(height=st.integers(8, 40), width=st.integers(8, 40), side=st.integers(4, 50), seed=st.integers(0, 99))
 def test_a_crop_shows_a_place_in_an_object_and_what_else_is_there(height, width, side, seed) -> None:
-    masks = torch.zeros(1, 3, height, width, dtype=torch.bool)
-    masks[0, 0, :3, :3], masks[0, 1, -2:, -2:], masks[0, 2, height // 2, :] = True, True, True
-    places = torch.arange(height * width).reshape(1, 1, height, width).expand(1, 3, -1, -1)
-    shown, left = crop(places, masks, side, np.random.default_rng(seed))
-    assert shown.shape[2:] == left.shape[2:] == (min(side, height), min(side, width))
-    row, column = divmod(int(shown[0, 0, 0, 0]), width)
-    whole = masks[0, :, row : row + shown.shape[2], column : column + shown.shape[3]]
-    assert torch.equal(left[0], whole[whole.flatten(1).any(dim=1)])
-    assert left.shape[1] >= 1
+    masks = np.zeros((3, height, width), dtype=bool)
+    masks[0, :3, :3], masks[1, -2:, -2:], masks[2, height // 2, :] = True, True, True
+    row, column = np.indices((height, width))
+    places = np.stack([row, column, row], axis=2).astype(np.uint8)
+    objects = tuple(map(Mask.from_array, masks))
+    whole = LabelledImage(image=places, objects=objects, source="test/crop", gsd_m=None, complete=True)
+    shown = around(whole, side, np.random.default_rng(seed))
+    assert shown.image.shape[:2] == (min(side, height), min(side, width))
+    row, column = shown.image[0, 0, :2].tolist()
+    seen = masks[:, row : row + shown.image.shape[0], column : column + shown.image.shape[1]]
+    left = [mask.to_array(*shown.image.shape[:2]) for mask in shown.objects]
+    np.testing.assert_array_equal(left, seen[seen.any(axis=(1, 2))])
+    assert len(left) >= 1
 
 
 @pytest.mark.parametrize("settings", [{"tune": "everything"}, {"steps": 0}, {"objects": 0}, {"seed": -1}])
